@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+# Needs Python 3.11 or later, pip and make; everything else goes into .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+LOCKED := $(BIN)/pip install --quiet --disable-pip-version-check --require-hashes
+OURS := $(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help:  ## This list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+$(VENV)/run.stamp: requirements/run.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(LOCKED) --requirement requirements/run.txt
+	$(OURS)
+	touch $@
+
+$(VENV)/test.stamp: requirements/test.txt $(VENV)/run.stamp
+	$(LOCKED) --requirement requirements/test.txt
+	touch $@
+
+.PHONY: run
+run: $(VENV)/run.stamp  ## Serve on http://127.0.0.1:9191 over glance-registry.sqlite in this folder
+	$(BIN)/glance-registry serve
+
+.PHONY: test
+test: $(VENV)/test.stamp  ## All tests, on SQLite and on a PostgreSQL that comes with them
+	$(BIN)/python -m pytest
+
+.PHONY: lint
+lint: $(VENV)/test.stamp  ## Style and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+.PHONY: format
+format: $(VENV)/test.stamp  ## Rewrite the code in the house style
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+.PHONY: lock
+lock: $(VENV)/test.stamp  ## Renew requirements/ from pyproject.toml: names, versions and hashes
+	$(BIN)/pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
+	  --python-version 3.11 --upgrade pyproject.toml --output-file requirements/run.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
+	  --python-version 3.11 --constraint requirements/run.txt --extra test pyproject.toml \
+	  --output-file requirements/test.txt

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a handler returns: a response whose headers are bytes already."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from starlette.responses import Response
+
+Header = tuple[bytes, bytes]
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Answer(Response):
+    """A whole answer in memory. Header values may be any UTF-8, which Starlette's own class cannot hold."""
+
+    def __init__(self, body: bytes, content_type: bytes, status: int = 200, headers: Sequence[Header] = ()) -> None:
+        self.body = body
+        self.status_code = status
+        self.background = None
+        self.raw_headers = [
+            (b"content-type", content_type),
+            (b"content-length", str(len(body)).encode()),
+            *headers,
+        ]
+
+
+def json_answer(value: Any, status: int = 200, headers: Sequence[Header] = ()) -> Answer:
+    return Answer(_encode(value), b"application/json", status, headers)
+
+
+def text_answer(text: str, status: int = 200) -> Answer:
+    return Answer(text.encode(errors="replace"), b"text/plain; charset=utf-8", status)

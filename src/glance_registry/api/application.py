@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ASGI application: finds the route and the caller, runs the handler, turns errors into answers, keeps count."""
+
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable
+from uuid import uuid4
+
+from starlette.types import Receive, Scope, Send
+
+from glance_registry.api.answer import Answer
+from glance_registry.api.errors import answer_error, answer_failure
+from glance_registry.api.identity import Identify
+from glance_registry.api.request import Registry, Request
+from glance_registry.api.router import Router
+from glance_registry.api.routes import ROUTES
+from glance_registry.model.errors import RegistryError
+
+log = logging.getLogger("glance_registry.request")
+
+# A client's own request id is echoed and logged only when it cannot break a header or a log line.
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+NO_ROUTE = "-"
+
+
+class Application:
+    """`await application(scope, receive, send)`; it closes the catalogue when the server stops."""
+
+    def __init__(self, open_registry: Callable[[], Awaitable[Registry]], identify: Identify) -> None:
+        self._open_registry = open_registry
+        self._identify = identify
+        self._router = Router(ROUTES)
+        self._registry: Registry | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif scope["type"] == "http":
+            await self._serve(scope, receive, send)
+
+    async def open(self) -> Registry:
+        """Open the catalogue, once, on the loop that serves."""
+        if self._registry is None:
+            self._registry = await self._open_registry()
+        return self._registry
+
+    async def close(self) -> None:
+        if self._registry is not None:
+            await self._registry.catalogue.close()
+            self._registry = None
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        """ASGI's lifespan: open before the first request, close after the last one."""
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                try:
+                    await self.open()
+                except RegistryError as error:
+                    await send({"type": "lifespan.startup.failed", "message": str(error)})
+                    return
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                await self.close()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
+        registry = await self.open()
+        method = scope["method"]
+        accept, request_id = _read_headers(scope)
+        route_path = NO_ROUTE
+        try:
+            route, parts = self._router.find(method, scope["path"])
+            route_path = route.path
+            request = Request(scope, receive, registry, parts)
+            request.caller = await self._identify(request)
+            answer = await route.handler(request)
+        except RegistryError as error:
+            registry.metrics.count_error(error.code)
+            answer = answer_error(error, accept)
+        except Exception:
+            log.exception("request %s failed", request_id.decode())
+            answer = answer_failure(request_id.decode(), accept)
+        answer.raw_headers.append((b"x-openstack-request-id", request_id))
+        await _send(answer, method, send)
+        seconds = time.perf_counter() - started
+        registry.metrics.count_request(method, route_path, answer.status_code, seconds)
+        if log.isEnabledFor(logging.INFO):
+            log.info(
+                "request",
+                extra={
+                    "fields": {
+                        "request_id": request_id.decode(),
+                        "method": method,
+                        "route": route_path,
+                        "status": answer.status_code,
+                        "ms": round(seconds * 1000, 2),
+                    }
+                },
+            )
+
+
+def _read_headers(scope: Scope) -> tuple[str, bytes]:
+    """The request's Accept header, and its id: the client's if it is a sane one, else a new one."""
+    accept, request_id = "", b""
+    for name, value in scope["headers"]:
+        if name == b"accept":
+            accept = value.decode("latin-1")
+        elif name == b"x-openstack-request-id" and _REQUEST_ID.fullmatch(value):
+            request_id = value
+    return accept, request_id or b"req-" + str(uuid4()).encode()
+
+
+async def _send(answer: Answer, method: str, send: Send) -> None:
+    await send({"type": "http.response.start", "status": answer.status_code, "headers": answer.raw_headers})
+    await send({"type": "http.response.body", "body": b"" if method == "HEAD" else answer.body})

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Error class to HTTP status, and the body that says what went wrong."""
+
+from http import HTTPStatus
+
+from glance_registry.api.answer import Answer, json_answer, text_answer
+from glance_registry.model.errors import (
+    Conflict,
+    Forbidden,
+    Invalid,
+    NotFound,
+    RegistryError,
+    StorageFull,
+    TooLarge,
+    Unavailable,
+)
+
+
+class MethodNotAllowed(RegistryError):
+    """The path is there, the method is not; `allowed` are the methods that are."""
+
+    code = "method-not-allowed"
+
+    def __init__(self, method: str, allowed: list[str]) -> None:
+        super().__init__(f"Method {method} is not allowed here; allowed: {', '.join(allowed)}.")
+        self.allowed = allowed
+
+
+STATUSES: dict[type[RegistryError], HTTPStatus] = {
+    Invalid: HTTPStatus.BAD_REQUEST,
+    Forbidden: HTTPStatus.FORBIDDEN,
+    NotFound: HTTPStatus.NOT_FOUND,
+    MethodNotAllowed: HTTPStatus.METHOD_NOT_ALLOWED,
+    Conflict: HTTPStatus.CONFLICT,
+    TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
+}
+
+RETRY_AFTER_SECONDS = 1
+
+
+def answer_error(error: RegistryError, accept: str) -> Answer:
+    """The answer to a request that failed: JSON when the caller accepts it by name, else the sentence as text."""
+    status = next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
+    answer = error_body(status, str(error), accept)
+    if isinstance(error, MethodNotAllowed):
+        answer.raw_headers.append((b"allow", ", ".join(error.allowed).encode()))
+    if status is HTTPStatus.SERVICE_UNAVAILABLE:
+        answer.raw_headers.append((b"retry-after", str(RETRY_AFTER_SECONDS).encode()))
+    return answer
+
+
+def answer_failure(request_id: str, accept: str) -> Answer:
+    """The answer when the fault is ours: nothing of the cause leaves the log."""
+    sentence = f"The registry failed to answer; its log has the cause under {request_id}."
+    return error_body(HTTPStatus.INTERNAL_SERVER_ERROR, sentence, accept)
+
+
+def error_body(status: HTTPStatus, sentence: str, accept: str) -> Answer:
+    if "application/json" in accept.lower():
+        return json_answer({"error": {"code": status.value, "title": status.phrase, "message": sentence}}, status)
+    return text_answer(sentence + "\n", status)

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Counters for Prometheus; of all worker processes when there are several."""
+
+import os
+import time
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from glance_registry.catalogue import images
+from glance_registry.catalogue.engine import Catalogue
+
+SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
+COUNT_IMAGES_EVERY = 60
+"""Seconds for which a count of the images is good: counting reads the whole table."""
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+"""A method of a client's own invention must not become a time series of its own."""
+
+DATABASE_ERRORS = ("unavailable", "storage-full")
+
+
+class Metrics:
+    """One set of counters; a program has one, a test its own."""
+
+    content_type = CONTENT_TYPE_LATEST.encode()
+
+    def __init__(self) -> None:
+        own = CollectorRegistry()
+        self._requests = Counter(
+            "glance_registry_requests", "Requests answered.", ("method", "route", "status"), registry=own
+        )
+        self._seconds = Histogram(
+            "glance_registry_request_seconds",
+            "Seconds from a request's headers to its answer.",
+            ("method", "route"),
+            buckets=SECONDS,
+            registry=own,
+        )
+        self._database_errors = Counter(
+            "glance_registry_database_errors", "Requests that failed because of the database.", ("code",), registry=own
+        )
+        self._images = Gauge(
+            "glance_registry_images",
+            "Images that are not deleted.",
+            ("status",),
+            registry=own,
+            multiprocess_mode="mostrecent",
+        )
+        self._counted_at = float("-inf")
+        self._statuses: set[str] = set()
+        self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        for code in DATABASE_ERRORS:
+            self._database_errors.labels(code)
+        self._exposed = own
+        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+            # Each worker keeps its counters in a file there; whichever is asked adds them up.
+            self._exposed = CollectorRegistry()
+            MultiProcessCollector(self._exposed)  # type: ignore[no-untyped-call]
+
+    def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
+        key = (method if method in METHODS else "other", route, status)
+        children = self._children.get(key)
+        if children is None:
+            children = self._requests.labels(*key), self._seconds.labels(*key[:2])
+            self._children[key] = children
+        counter, histogram = children
+        counter.inc()
+        histogram.observe(seconds)
+
+    def count_error(self, code: str) -> None:
+        if code in DATABASE_ERRORS:
+            self._database_errors.labels(code).inc()
+
+    async def count_images(self, catalogue: Catalogue) -> None:
+        """Bring the number of images up to date, unless it was counted a moment ago."""
+        if time.monotonic() - self._counted_at < COUNT_IMAGES_EVERY:
+            return
+        counts = await catalogue.read(images.count_by_status)
+        self._counted_at = time.monotonic()
+        self._statuses |= counts.keys()
+        for status in self._statuses:
+            self._images.labels(status).set(counts.get(status, 0))
+
+    def render(self) -> bytes:
+        return generate_latest(self._exposed)

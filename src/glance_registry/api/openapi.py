@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The API's description, an OpenAPI 3.1 document, built from the route table and the types on the wire."""
+
+import inspect
+from collections.abc import Iterable
+from importlib.metadata import version
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from glance_registry.api.routes import Route
+from glance_registry.model.query import SORT_DIRECTIONS, SORT_KEYS
+
+_QUERY: dict[str, tuple[str, dict[str, Any]]] = {
+    "limit": ("At most this many images; 0 is an empty page.", {"type": "integer", "minimum": 0}),
+    "marker": ("The id of the last image of the page before.", {"type": "string"}),
+    "sort_key": ("The field to sort by.", {"enum": list(SORT_KEYS)}),
+    "sort_dir": ("The direction to sort in.", {"enum": list(SORT_DIRECTIONS)}),
+}
+
+_ERRORS = {
+    "400": "The request cannot be right; the body says which field.",
+    "403": "The caller may not do this.",
+    "404": "There is no such image.",
+    "409": "The request contradicts what the catalogue holds.",
+    "413": "The body is too large.",
+    "503": "The database does not answer; try again.",
+    "507": "The database has no room left.",
+}
+_EVERY_ROUTE = ("503",)
+_BY_METHOD = {
+    "GET": ("400", "404"),
+    "POST": ("400", "403", "409", "413", "507"),
+    "PUT": ("400", "403", "404", "409", "413", "507"),
+    "DELETE": ("403", "404", "409", "507"),
+}
+
+_ERROR_SCHEMA = {
+    "type": "object",
+    "properties": {
+        "error": {
+            "type": "object",
+            "properties": {
+                "code": {"type": "integer"},
+                "title": {"type": "string"},
+                "message": {"type": "string"},
+            },
+            "required": ["code", "title", "message"],
+        }
+    },
+    "required": ["error"],
+}
+
+
+def describe(routes: Iterable[Route]) -> bytes:
+    """The document, as JSON."""
+    listed = tuple(routes)
+    types = {kind for route in listed for kind in (route.takes, route.answers) if _is_wire_type(kind)}
+    references, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    schemas = dict(zip(types, references, strict=True))
+    paths: dict[str, dict[str, Any]] = {}
+    for route in listed:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, schemas)
+    document = {
+        "openapi": "3.1.0",
+        "info": {"title": "Glance Registry", "version": version("glance-registry"), "license": {"name": "Apache-2.0"}},
+        "paths": paths,
+        "components": {"schemas": {**components, "Error": _ERROR_SCHEMA}},
+    }
+    return msgspec.json.encode(document)
+
+
+def _is_wire_type(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Struct)
+
+
+def _operation(route: Route, schemas: dict[Any, dict[str, Any]]) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "operationId": route.handler.__name__,
+        "summary": inspect.cleandoc(route.handler.__doc__ or "").partition("\n")[0],
+        "parameters": _parameters(route),
+        "responses": {str(route.status): {"description": "Done.", "content": _content(route.answers, schemas)}},
+    }
+    for status in sorted((*_EVERY_ROUTE, *_BY_METHOD[route.method])):
+        operation["responses"][status] = {
+            "description": _ERRORS[status],
+            "content": {
+                "text/plain": {"schema": {"type": "string"}},
+                "application/json": {"schema": {"$ref": "#/components/schemas/Error"}},
+            },
+        }
+    if route.takes is not None:
+        operation["requestBody"] = {"required": True, "content": _content(route.takes, schemas)}
+    return operation
+
+
+def _parameters(route: Route) -> list[dict[str, Any]]:
+    in_path = [segment[1:-1] for segment in route.path.split("/") if segment.startswith("{")]
+    return [
+        *({"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in in_path),
+        *(
+            {"name": name, "in": "query", "description": _QUERY[name][0], "schema": _QUERY[name][1]}
+            for name in route.query
+        ),
+    ]
+
+
+def _content(kind: type[Struct] | str, schemas: dict[Any, dict[str, Any]]) -> dict[str, Any]:
+    if isinstance(kind, str):
+        return {kind: {"schema": {"type": "string" if kind.startswith("text/") else "object"}}}
+    return {"application/json": {"schema": schemas[kind]}}

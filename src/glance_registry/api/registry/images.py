@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Registry API's calls on images: parse, run one operation, answer."""
+
+from glance_registry.api.answer import Answer, json_answer
+from glance_registry.api.registry import wire
+from glance_registry.api.registry.headers import image_headers
+from glance_registry.api.request import Request
+from glance_registry.catalogue import images
+from glance_registry.model.query import Query
+
+
+async def list_images(request: Request) -> Answer:
+    """Brief information about public images."""
+    found = await request.registry.catalogue.read(images.find, _query(request))
+    return json_answer(wire.BriefImages([wire.brief(image) for image in found]))
+
+
+async def list_images_detail(request: Request) -> Answer:
+    """Detailed information about public images."""
+    found = await request.registry.catalogue.read(images.find, _query(request))
+    return json_answer(wire.ShownImages([wire.shown(image) for image in found]))
+
+
+async def show_image(request: Request) -> Answer:
+    """Metadata about one image, in HTTP headers and in the body."""
+    registry = request.registry
+    image = await registry.catalogue.read(images.get, request.image_id, request.caller, registry.contract)
+    shown = wire.shown(image)
+    return json_answer(wire.OneImage(shown), headers=image_headers(shown))
+
+
+async def create_image(request: Request) -> Answer:
+    """Registers metadata about a new image."""
+    registry = request.registry
+    given_id, wanted = wire.read_new(await request.read_body(), registry.contract)
+    image = wanted.create(given_id or registry.new_id(), registry.now())
+    registry.contract.check(image)
+    added = await registry.catalogue.write(images.add, image)
+    return json_answer(wire.OneImage(wire.shown(added)))
+
+
+async def update_image(request: Request) -> Answer:
+    """Updates metadata: given fields change, the rest stay."""
+    registry = request.registry
+    body = await request.read_body()
+    # "An unknown id is 404 whatever the body" (protocol, section 3).
+    await registry.catalogue.read(images.get, request.image_id, request.caller, registry.contract)
+    # "with X-Glance-Registry-Purge-Props: true (exactly) those not given go" (section 3).
+    purge = request.headers.get("x-glance-registry-purge-props") == "true"
+    wanted = wire.read_change(body, request.image_id, purge_properties=purge)
+    changed = await registry.catalogue.write(images.change, request.image_id, wanted, registry.now(), registry.contract)
+    return json_answer(wire.OneImage(wire.shown(changed)))
+
+
+async def delete_image(request: Request) -> Answer:
+    """Removes the metadata, softly, and answers the image as it is then."""
+    registry = request.registry
+    removed = await registry.catalogue.write(images.remove, request.image_id, registry.now())
+    return json_answer(wire.OneImage(wire.shown(removed)))
+
+
+def _query(request: Request) -> Query:
+    registry = request.registry
+    return wire.read_query(
+        request.scope["query_string"], registry.contract, registry.default_page, registry.largest_page
+    )

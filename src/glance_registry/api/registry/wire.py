@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Registry API's bodies and query strings, to and from model values.
+
+The Struct types are the shapes on the wire: they validate what comes in and describe it in the OpenAPI document.
+"""
+
+import re
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from urllib.parse import parse_qsl
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from glance_registry.model.contract import Contract
+from glance_registry.model.errors import Invalid
+from glance_registry.model.image import Change, Image, Location
+from glance_registry.model.query import SORT_DIRECTIONS, SORT_KEYS, Page, Query, Sort
+
+LARGEST_32 = 2**31 - 1
+LARGEST_64 = 2**63 - 1
+
+Name = Annotated[str, Meta(max_length=255)]
+Bytes = Annotated[int, Meta(ge=0, le=LARGEST_64)]
+Whole = Annotated[int, Meta(ge=0, le=LARGEST_32)]
+Url = Annotated[str, Meta(max_length=4096)]
+PropertyName = Annotated[str, Meta(min_length=1, max_length=255)]
+PropertyValue = Annotated[str, Meta(max_length=65_535)]
+
+
+class PropertyBody(Struct):
+    """An entry of `properties` when that is a list; the name is under `name` or `key`."""
+
+    value: PropertyValue
+    name: PropertyName | None = None
+    key: PropertyName | None = None
+
+
+class LocationBody(Struct):
+    url: Annotated[str, Meta(min_length=1, max_length=4096)]
+    metadata: dict[str, Any] = {}
+    status: Literal["active", "pending_delete", "deleted"] = "active"
+
+
+class ImageBody(Struct):
+    """What a client may set. Any other field is ignored, as the times and `deleted` are."""
+
+    id: int | str | UnsetType | None = UNSET
+    name: Name | UnsetType | None = UNSET
+    status: str | UnsetType | None = UNSET
+    disk_format: str | UnsetType | None = UNSET
+    container_format: str | UnsetType | None = UNSET
+    size: Bytes | UnsetType | None = UNSET
+    virtual_size: Bytes | UnsetType | None = UNSET
+    checksum: Annotated[str, Meta(max_length=32)] | UnsetType | None = UNSET
+    owner: Name | UnsetType | None = UNSET
+    min_disk: Whole | UnsetType = UNSET
+    min_ram: Whole | UnsetType = UNSET
+    is_public: bool | UnsetType = UNSET
+    protected: bool | UnsetType = UNSET
+    location: Url | UnsetType | None = UNSET
+    location_data: list[LocationBody] | UnsetType | None = UNSET
+    properties: dict[PropertyName, PropertyValue] | list[PropertyBody] | UnsetType | None = UNSET
+
+
+class ImageRequest(Struct):
+    image: ImageBody
+    from_state: str | None = None
+
+
+class BriefImage(Struct):
+    id: str
+    name: str | None
+    size: int | None
+    disk_format: str | None
+    container_format: str | None
+    checksum: str | None
+
+
+class ShownImage(BriefImage):
+    status: str
+    created_at: str
+    updated_at: str
+    deleted_at: str | None
+    deleted: bool
+    is_public: bool
+    owner: str | None
+    min_disk: int
+    min_ram: int
+    protected: bool
+    virtual_size: int | None
+    location: str | None
+    location_data: tuple[Location, ...]
+    properties: dict[str, str]
+
+
+class OneImage(Struct):
+    image: ShownImage
+
+
+class BriefImages(Struct):
+    images: list[BriefImage]
+
+
+class ShownImages(Struct):
+    images: list[ShownImage]
+
+
+_SET_AS_GIVEN = (
+    *("name", "status", "disk_format", "container_format", "size", "virtual_size"),
+    *("checksum", "owner", "min_disk", "min_ram", "protected"),
+)
+# Compat: header-born values of 2011 arrive as strings; "numbers as strings are accepted", "is_public: 'False'
+# means false" (protocol, section 3).
+_NUMBERS = frozenset({"size", "virtual_size", "min_disk", "min_ram"})
+_SWITCHES = frozenset({"is_public", "protected"})
+_TRUTHS = {"true": True, "t": True, "yes": True, "on": True, "1": True} | {
+    "false": False, "f": False, "no": False, "off": False, "0": False
+}  # fmt: skip
+
+
+def read_new(body: bytes, contract: Contract) -> tuple[str | None, Change]:
+    """The id that the client chose, if any, and what it wants registered. Raises Invalid."""
+    request = _read_request(body)
+    given = request.image.id
+    return None if given is UNSET or given is None else contract.image_id(given), _change(request)
+
+
+def read_change(body: bytes, image_id: str, *, purge_properties: bool) -> Change:
+    """What a client wants changed in an image. Raises Invalid."""
+    request = _read_request(body)
+    given = request.image.id
+    if given is not UNSET and given is not None and str(given) != image_id:
+        raise Invalid("Field 'id' cannot be changed; it must be the id in the path, or be left out.")
+    return _change(request, purge_properties)
+
+
+def _read_request(body: bytes) -> ImageRequest:
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Invalid(f"The body is not valid JSON: {error}.") from None
+    except RecursionError:
+        raise Invalid("The body is not valid JSON: it is nested too deeply.") from None
+    if not isinstance(value, dict) or not isinstance(value.get("image"), dict):
+        raise Invalid("The body must be a JSON object with the field 'image': {\"image\": {…}}.")
+    if b"\\u0000" in body:
+        _refuse_nul(value["image"])
+    image = {name: _loosen(name, given) for name, given in value["image"].items()}
+    try:
+        return msgspec.convert({**value, "image": image}, ImageRequest)
+    except msgspec.ValidationError as error:
+        raise Invalid(_sentence(str(error))) from None
+
+
+def _loosen(name: str, given: Any) -> Any:
+    """A number or a switch that came as a string, as what it means."""
+    if name in _NUMBERS and isinstance(given, str) and re.fullmatch(r"\d{1,30}", given, re.ASCII):
+        return int(given)
+    if name in _SWITCHES and isinstance(given, str | int):
+        return _TRUTHS.get(str(given).lower(), given)
+    return given
+
+
+def _refuse_nul(value: Any, field: str = "image") -> None:
+    """PostgreSQL cannot keep a NUL and no header can carry one."""
+    if isinstance(value, str) and "\0" in value:
+        raise Invalid(f"Field '{field}' holds a NUL character.")
+    if isinstance(value, list):
+        for item in value:
+            _refuse_nul(item, field)
+    if isinstance(value, dict):
+        for name, item in value.items():
+            _refuse_nul(name, field)
+            _refuse_nul(item, name)
+
+
+def _sentence(complaint: str) -> str:
+    """msgspec's complaint as a sentence that names the field: "Expected `int`, got `str` - at `$.image.size`"."""
+    what, _, path = complaint.partition(" - at ")
+    field = re.sub(r"^(key in )?\$\.?(image\.)?", "", path.strip("`"))
+    what = what.replace("`", "").replace("Expected", "expected", 1)
+    return f"Invalid value for field '{field}': {what}." if field else f"Invalid body: {what}."
+
+
+def _change(request: ImageRequest, purge_properties: bool = False) -> Change:
+    image = request.image
+    given = {name: getattr(image, name) for name in _SET_AS_GIVEN}
+    return Change(
+        fields={name: value for name, value in given.items() if value is not UNSET},
+        is_public=None if image.is_public is UNSET else image.is_public,
+        properties=_properties(image.properties),
+        purge_properties=purge_properties,
+        locations=_locations(image),
+        from_status=request.from_state,
+    )
+
+
+def _properties(given: Any) -> dict[str, str]:
+    if given is UNSET or given is None:
+        return {}
+    if isinstance(given, dict):
+        return given
+    properties = {}
+    for entry in given:
+        name = entry.name or entry.key
+        if not name:
+            raise Invalid("Every entry of field 'properties' needs a 'name' (or 'key') and a 'value'.")
+        properties[name] = entry.value
+    return properties
+
+
+def _locations(image: ImageBody) -> tuple[Location, ...]:
+    """Both fields as one list; "the same url in both is one", absent or empty means no change."""
+    given = [Location(entry.url, entry.metadata, entry.status) for entry in image.location_data or ()]
+    if image.location and all(place.url != image.location for place in given):
+        given.insert(0, Location(image.location))
+    return tuple(given)
+
+
+def read_query(query_string: bytes, contract: Contract, default_limit: int, largest_limit: int) -> Query:
+    """The list that a query string asks for. Raises Invalid."""
+    # Compat: of a repeated parameter the first counts, an unknown one is ignored (protocol, section 3).
+    given = dict(reversed(parse_qsl(query_string.decode("latin-1"), keep_blank_values=True)))
+    return Query(
+        page=Page(_limit(given.get("limit"), default_limit, largest_limit), given.get("marker")),
+        sort=Sort(
+            _one_of("sort_key", given.get("sort_key"), SORT_KEYS),
+            _one_of("sort_dir", given.get("sort_dir"), SORT_DIRECTIONS) == "desc",
+        ),
+        public=True,
+        unlisted_statuses=contract.unlisted_statuses,
+    )
+
+
+def _limit(given: str | None, default: int, largest: int) -> int:
+    if given is None:
+        return default
+    if not re.fullmatch(r"\d{1,30}", given, re.ASCII):
+        raise Invalid("Parameter 'limit' must be a whole number, 0 or more.")
+    return min(int(given), largest)
+
+
+def _one_of(name: str, given: str | None, allowed: tuple[str, ...]) -> str:
+    """The parameter's value, or its default, which is the first allowed one."""
+    if given is None:
+        return allowed[0]
+    if given not in allowed:
+        raise Invalid(f"Parameter '{name}' must be one of: {', '.join(allowed)}.")
+    return given
+
+
+def brief(image: Image) -> BriefImage:
+    return BriefImage(
+        id=image.id,
+        name=image.name,
+        size=image.size,
+        disk_format=image.disk_format,
+        container_format=image.container_format,
+        checksum=image.checksum,
+    )
+
+
+def shown(image: Image) -> ShownImage:
+    return ShownImage(
+        id=image.id,
+        name=image.name,
+        size=image.size,
+        disk_format=image.disk_format,
+        container_format=image.container_format,
+        checksum=image.checksum,
+        status=image.status,
+        created_at=timestamp(image.created_at),
+        updated_at=timestamp(image.updated_at),
+        deleted_at=None if image.deleted_at is None else timestamp(image.deleted_at),
+        deleted=image.deleted,
+        is_public=image.is_public,
+        owner=image.owner,
+        min_disk=image.min_disk,
+        min_ram=image.min_ram,
+        protected=image.protected,
+        virtual_size=image.virtual_size,
+        location=image.location,
+        location_data=image.locations,
+        properties=dict(image.properties),
+    )
+
+
+def timestamp(instant: datetime) -> str:
+    """`2026-11-23T09:36:08.007599`: UTC, no zone (protocol, section 3)."""
+    return instant.isoformat(timespec="microseconds")[:26]

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a handler is given."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from msgspec import Struct
+from starlette.requests import Request as StarletteRequest
+from starlette.types import Receive, Scope
+
+from glance_registry.api.metrics import Metrics
+from glance_registry.catalogue.engine import Catalogue
+from glance_registry.model.access import Caller
+from glance_registry.model.contract import Contract
+from glance_registry.model.errors import Invalid, TooLarge
+
+
+class Registry(Struct, frozen=True, kw_only=True):
+    """What every request of one program shares. Time and ids come from outside, so that tests can choose them."""
+
+    catalogue: Catalogue
+    contract: Contract
+    default_page: int
+    largest_page: int
+    largest_body: int
+    """In bytes."""
+    metrics: Metrics
+    openapi: bytes
+    """The API's description, as it is sent."""
+    now: Callable[[], datetime]
+    new_id: Callable[[], str]
+
+
+class Request(StarletteRequest):
+    """One request: who calls, with which parts of the path."""
+
+    def __init__(self, scope: Scope, receive: Receive, registry: Registry, parts: dict[str, str]) -> None:
+        super().__init__(scope, receive)
+        self.registry = registry
+        self.parts = parts
+        self.caller: Caller
+
+    @property
+    def image_id(self) -> str:
+        return self.parts["image_id"]
+
+    async def read_body(self) -> bytes:
+        """The whole body. Raises TooLarge as soon as it is known to be longer than the setting allows."""
+        largest = self.registry.largest_body
+        declared = self.headers.get("content-length", "0")
+        if declared.isascii() and declared.isdigit() and int(declared[:20]) > largest:
+            raise TooLarge(f"The body is larger than {largest} bytes.")
+        chunks: list[bytes] = []
+        size = 0
+        while True:
+            message: Any = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise Invalid("The body ended before it was complete.")
+            chunk = message.get("body", b"")
+            size += len(chunk)
+            if size > largest:
+                raise TooLarge(f"The body is larger than {largest} bytes.")
+            chunks.append(chunk)
+            if not message.get("more_body", False):
+                return b"".join(chunks)

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a path to the row of the table that serves it."""
+
+import re
+from collections.abc import Iterable
+
+from glance_registry.api.errors import MethodNotAllowed
+from glance_registry.api.routes import Route
+from glance_registry.model.errors import NotFound
+
+# What stands for a part of a path may be; anything else names nothing, and the database is not asked.
+_PART = re.compile(r"[A-Za-z0-9._~-]{1,36}")
+
+
+class Router:
+    """Finds routes: those without variable parts in one look-up, the others by their shape."""
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        self._fixed: dict[str, dict[str, Route]] = {}
+        self._shaped: dict[int, list[tuple[list[str], dict[str, Route]]]] = {}
+        by_path: dict[str, dict[str, Route]] = {}
+        for route in routes:
+            by_path.setdefault(route.path, {})[route.method] = route
+        for path, methods in by_path.items():
+            if "GET" in methods:
+                methods["HEAD"] = methods["GET"]
+            if "{" in path:
+                segments = path.split("/")
+                self._shaped.setdefault(len(segments), []).append((segments, methods))
+            else:
+                self._fixed[path] = methods
+
+    def find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
+        """The route and the path's variable parts. Raises NotFound or MethodNotAllowed."""
+        methods, parts = self._fixed.get(path), dict[str, str]()
+        if methods is None:
+            methods, parts = self._find_shaped(path)
+        if method not in methods:
+            raise MethodNotAllowed(method, sorted(methods))
+        return methods[method], parts
+
+    def _find_shaped(self, path: str) -> tuple[dict[str, Route], dict[str, str]]:
+        given = path.split("/")
+        for segments, methods in self._shaped.get(len(given), ()):
+            parts = {}
+            for segment, value in zip(segments, given, strict=True):
+                if segment.startswith("{"):
+                    parts[segment[1:-1]] = value
+                elif segment != value:
+                    break
+            else:
+                if not all(_PART.fullmatch(value) for value in parts.values()):
+                    raise NotFound("Image not found")
+                return methods, parts
+        raise NotFound("There is nothing at this path.")

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where operations meet a database.
+
+An operation is a plain function whose first argument is a connection with a transaction running; it does
+not await, so no slow client can hold a transaction open. `Catalogue.read` and `Catalogue.write` run one
+operation each. Driver errors become ours here and nowhere else.
+"""
+
+import random
+import sqlite3
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy import URL, Connection, make_url, select
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from glance_registry.model.errors import Conflict, Invalid, RegistryError, StorageFull, Unavailable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Operation = Callable[Concatenate[Connection, P], T]
+
+
+class Catalogue(ABC):
+    """The images, kept in one database. Open it with `catalogue.open.open_catalogue`."""
+
+    @abstractmethod
+    async def read(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run an operation that changes nothing. Raises what it raises, or Unavailable."""
+
+    @abstractmethod
+    async def write(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run an operation in one transaction; when this returns, its effect is on disk.
+
+        Raises what the operation raises, Conflict on a broken constraint, StorageFull or Unavailable;
+        whatever is raised, nothing of the operation remains.
+        """
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Finish the writes that were accepted, then let go of the database."""
+
+
+def ping(connection: Connection) -> None:
+    """The smallest operation: it succeeds when the database answers."""
+    connection.execute(select(1)).close()
+
+
+def bind(operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> Callable[[Connection], T]:
+    """The operation with its arguments, waiting for a connection."""
+
+    def run(connection: Connection) -> T:
+        return operation(connection, *args, **kwargs)
+
+    return run
+
+
+def parse_url(text: str) -> URL:
+    """A database URL as SQLAlchemy knows it, with the driver that we use. Raises Invalid when we have none."""
+    try:
+        url = make_url(text)
+    except ArgumentError:
+        # The text may hold a password: it is not repeated.
+        raise Invalid("The database URL cannot be read; write sqlite:///FILE or postgresql://USER@HOST/NAME.") from None
+    kind = url.get_backend_name()
+    if kind == "sqlite":
+        if not url.database or url.database == ":memory:":
+            raise Invalid("An SQLite database must be a file: sqlite:///FILE.")
+        return url.set(drivername="sqlite")
+    if kind == "postgresql":
+        return url.set(drivername="postgresql+asyncpg")
+    raise Invalid(f"There is no support for the database '{kind}'; use sqlite or postgresql.")
+
+
+def translate(error: Exception) -> Exception:
+    """Our error for what a driver raised; the error itself when it is not about the database's state.
+
+    The sentence is from a fixed list: the driver's own text may name hosts, files or values.
+    """
+    if isinstance(error, RegistryError):
+        return error
+    if isinstance(error, IntegrityError):
+        return Conflict("The change contradicts another one made at the same time.")
+    if isinstance(error, OSError | PoolTimeoutError | TimeoutError):
+        return Unavailable("The database does not answer.")
+    if not isinstance(error, DBAPIError):
+        return Unavailable("The database does not answer.") if _connection_lost(error) else error
+    cause = error.orig
+    sqlite_code = getattr(cause, "sqlite_errorcode", None)
+    if sqlite_code is not None:
+        return _translate_sqlite(sqlite_code & 0xFF) or error
+    return _translate_sqlstate(getattr(cause, "sqlstate", None), error) or error
+
+
+def _connection_lost(error: Exception) -> bool:
+    """asyncpg's adapter reports some lost connections outside DBAPIError."""
+    return isinstance(error, SQLAlchemyError) and "connection" in str(error).lower()
+
+
+def _translate_sqlite(code: int) -> RegistryError | None:
+    match code:
+        case sqlite3.SQLITE_FULL:
+            return StorageFull("The database has no room left; free some and try again.")
+        case sqlite3.SQLITE_READONLY:
+            return Unavailable("The database is read-only.")
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return Unavailable("The database is busy.")
+        case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_NOTADB:
+            return Unavailable("The database file cannot be used.")
+    return None
+
+
+def _translate_sqlstate(state: str | None, error: DBAPIError) -> RegistryError | None:
+    if state == "53100":
+        return StorageFull("The database has no room left; free some and try again.")
+    if state in ("25006", "57P03"):
+        return Unavailable("The database takes no writes now.")
+    if error.connection_invalidated or state is None or state[:2] in ("08", "53", "57", "40"):
+        return Unavailable("The database does not answer.")
+    return None
+
+
+def backoff(attempt: int) -> float:
+    """Seconds to wait before attempt number `attempt` + 1 of a write: jitter keeps rivals apart."""
+    return random.uniform(0, 0.01 * 2**attempt)

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The schema's version in a database, and the walk from an older one to today's.
+
+All steps of a walk and their records commit together; a second process that wants to walk at the same
+time waits, then finds nothing to do.
+"""
+
+from collections.abc import Callable
+from enum import Enum
+from pathlib import Path
+
+from sqlalchemy import URL, Connection, column, inspect, select, table, text
+
+from glance_registry.catalogue.engine import T, parse_url, translate
+from glance_registry.catalogue.tables import metadata
+from glance_registry.model.errors import Conflict
+
+HEAD = "0002"
+"""The newest step in migrations/versions."""
+
+VERSION_TABLE = "glance_registry_version"
+_LOCK_KEY = 1_917_191_911  # Any number that no other program on the same server is likely to lock.
+
+
+class State(Enum):
+    """What is in a database, in the words of `db check`."""
+
+    EMPTY = "holds no tables"
+    OLD = "has an older schema"
+    CURRENT = "is up to date"
+    NEWER = "was written by a newer release"
+    FOREIGN = "holds the tables of another program"
+
+
+async def state(database_url: str) -> State:
+    """What is in the database. Raises Invalid or Unavailable."""
+    return await _run(parse_url(database_url), _state)
+
+
+async def upgrade(database_url: str, to: str = HEAD) -> None:
+    """Walk the database to a step, by default today's.
+
+    Raises Conflict when it holds another program's tables or a newer schema, Invalid, Unavailable.
+    """
+    await _run(parse_url(database_url), _upgrade, to)
+
+
+def refusal(found: State) -> str:
+    """Why the program does not start on such a database, and what to do."""
+    match found:
+        case State.EMPTY | State.OLD:
+            return f"The database {found.value}; run: glance-registry db upgrade"
+        case State.FOREIGN:
+            return f"The database {found.value}; give the registry a database of its own."
+    return f"The database {found.value}; run that release or restore a backup."
+
+
+def _state(connection: Connection) -> State:
+    tables = set(inspect(connection).get_table_names())
+    if VERSION_TABLE not in tables:
+        return State.FOREIGN if tables & set(metadata.tables) else State.EMPTY
+    version = connection.execute(select(column("version_num")).select_from(table(VERSION_TABLE))).scalar()
+    if version is None:
+        return State.EMPTY
+    return State.CURRENT if version == HEAD else State.OLD if version < HEAD else State.NEWER
+
+
+def _upgrade(connection: Connection, to: str) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
+    found = _state(connection)
+    if found in (State.FOREIGN, State.NEWER):
+        raise Conflict(refusal(found))
+    # Alembic is loaded only where it has work to do: it costs start-up time and memory.
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, to)
+
+
+async def _run(url: URL, step: Callable[..., T], *args: str) -> T:
+    """Run a step in one transaction that no other process can write beside."""
+    try:
+        if url.get_backend_name() == "sqlite":
+            return _run_on_sqlite(url, step, *args)
+        return await _run_on_server(url, step, *args)
+    except Exception as error:
+        raise translate(error) from error
+
+
+def _run_on_sqlite(url: URL, step: Callable[..., T], *args: str) -> T:
+    from glance_registry.catalogue.sqlite import connect, create_file, driver
+
+    create_file(url)
+    with connect(url) as connection:
+        driver(connection).execute("BEGIN IMMEDIATE")
+        try:
+            result = step(connection, *args)
+        except BaseException:
+            driver(connection).execute("ROLLBACK")
+            raise
+        driver(connection).execute("COMMIT")
+    return result
+
+
+async def _run_on_server(url: URL, step: Callable[..., T], *args: str) -> T:
+    from sqlalchemy.ext.asyncio import create_async_engine
+    from sqlalchemy.pool import NullPool
+
+    engine = create_async_engine(url, poolclass=NullPool)
+    async with engine.begin() as connection:
+        return await connection.run_sync(step, *args)

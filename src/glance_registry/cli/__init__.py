@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line: `glance-registry [serve] | db … | import … | export | image … | config`."""
+
+from glance_registry.cli.main import main
+
+__all__ = ["main"]

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`glance-registry db`: what an operator does to the database."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import click
+
+from glance_registry.catalogue import schema
+from glance_registry.catalogue.open import open_catalogue
+from glance_registry.catalogue.purge import purge
+from glance_registry.cli.options import load_settings, setting_options
+
+PURGE_AT_ONCE = 500
+"""Images that one transaction of a purge removes: small, so that other writes get in between."""
+
+
+@click.group()
+@setting_options
+def db() -> None:
+    """Create, upgrade, check and purge the database."""
+
+
+@db.command()
+@setting_options
+def upgrade() -> None:
+    """Create the tables, or walk an older database to today's schema."""
+    url = load_settings().settings.database
+    before = asyncio.run(schema.state(url))
+    asyncio.run(schema.upgrade(url))
+    done = "was up to date" if before is schema.State.CURRENT else "is up to date now"
+    click.echo(f"The database {done} (schema {schema.HEAD}).")
+
+
+@db.command()
+@setting_options
+def check() -> None:
+    """Say whether the database has today's schema; exit 1 when not."""
+    found = asyncio.run(schema.state(load_settings().settings.database))
+    if found is not schema.State.CURRENT:
+        raise click.ClickException(schema.refusal(found))
+    click.echo(f"The database {found.value} (schema {schema.HEAD}).")
+
+
+@db.command("purge")
+@click.option("--older-than", "days", type=click.IntRange(min=0), required=True, metavar="DAYS")
+@setting_options
+def purge_command(days: int) -> None:
+    """Remove the rows of images deleted more than DAYS days ago. Their ids are never used again."""
+    gone = asyncio.run(_purge(load_settings().settings.database, days))
+    click.echo(f"Purged {gone} images.")
+
+
+async def _purge(url: str, days: int) -> int:
+    found = await schema.state(url)
+    if found is not schema.State.CURRENT:
+        raise click.ClickException(schema.refusal(found))
+    now = datetime.now(UTC)
+    # However many days there have been: a time before the first year cannot be told, and nothing was deleted then.
+    deleted_before = now - min(timedelta(days=days), now - datetime.min.replace(tzinfo=UTC))
+    catalogue = open_catalogue(url)
+    gone = 0
+    try:
+        while removed := await catalogue.write(purge, deleted_before, now, PURGE_AT_ONCE):
+            gone += removed
+    finally:
+        await catalogue.close()
+    return gone

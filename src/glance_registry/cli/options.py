@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The flags that set settings, the same on the program and on every command that reads settings."""
+
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from glance_registry.settings import Loaded, load
+
+SYSTEM_FILE = Path("/etc/glance-registry/glance-registry.conf")
+"""Read when no --config-file is given."""
+
+_FLAGS = ("host", "port", "database", "workers", "insecure_no_auth")
+_OPTIONS = (
+    click.option("--config-file", multiple=True, metavar="FILE", help="Settings in INI form; repeatable, last wins."),
+    click.option("--host", help="Address to listen on."),
+    click.option("--port", type=int, help="TCP port to listen on."),
+    click.option("--database", metavar="URL", help="sqlite:///FILE or postgresql://USER@HOST/NAME."),
+    click.option("--workers", type=int, metavar="N", help="Worker processes."),
+    click.option(
+        "--insecure-no-auth",
+        is_flag=True,
+        default=None,
+        help="Listen beyond loopback without identity: everyone who reaches the port is an admin.",
+    ),
+)
+
+
+def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the flags; it keeps what is given, beneath what the command before it was given."""
+
+    @wraps(command)
+    def run(**given: Any) -> Any:
+        kept = click.get_current_context().ensure_object(dict)
+        files = given.pop("config_file")
+        kept["config_file"] = kept.get("config_file", ()) + files
+        for name in _FLAGS:
+            value = given.pop(name)
+            if value is not None:
+                kept[name] = value
+        return command(**given)
+
+    for option in reversed(_OPTIONS):
+        run = option(run)
+    return run
+
+
+def load_settings() -> Loaded:
+    """The settings of this invocation; options that we do not have are named on one line of standard error.
+
+    Raises Invalid for a file or a value that cannot be used.
+    """
+    kept = dict(click.get_current_context().ensure_object(dict))
+    files = list(kept.pop("config_file", ())) or ([str(SYSTEM_FILE)] if SYSTEM_FILE.exists() else [])
+    loaded = load(files, kept)
+    if loaded.unknown:
+        names = ", ".join(loaded.unknown)
+        click.echo(f"warning: ignored options that this program does not have: {names}", err=True)
+    return loaded

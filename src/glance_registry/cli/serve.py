@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`glance-registry serve`: the program on its port, under Granian."""
+
+import asyncio
+import errno
+import ipaddress
+import logging
+import os
+import socket
+from functools import partial
+from tempfile import TemporaryDirectory
+
+import click
+from granian import Granian
+from granian.constants import HTTPModes, Interfaces
+
+from glance_registry import log as logs
+from glance_registry.app import build
+from glance_registry.catalogue import schema
+from glance_registry.catalogue.engine import parse_url
+from glance_registry.cli.options import load_settings, setting_options
+from glance_registry.model.errors import Conflict, Invalid
+from glance_registry.settings import Settings
+
+log = logging.getLogger(__name__)
+
+SHUTDOWN_SECONDS = 30
+"""How long a worker may take to finish what is in flight after SIGTERM."""
+
+
+# Granian's own lines go where ours go, in the same form.
+_GRANIAN_LOGS = {
+    "root": {},
+    "formatters": {},
+    "handlers": {},
+    "loggers": {"_granian": {"propagate": True}, "granian.access": {"propagate": True}},
+    "disable_existing_loggers": False,
+}
+
+
+@click.command()
+@setting_options
+def serve() -> None:
+    """Serve the registry until SIGTERM or Ctrl-C."""
+    run()
+
+
+def run() -> None:
+    """Serve with the settings of this invocation. Raises Invalid, Conflict or Unavailable when it cannot start."""
+    settings = load_settings().settings
+    logs.configure(settings.log_format)
+    refuse_open_port(settings)
+    refuse_taken_port(settings)
+    asyncio.run(prepare_database(settings.database))
+    log.info("listening", extra={"fields": {"url": f"http://{_in_url(settings.host)}:{settings.port}"}})
+    if settings.workers == 1:
+        _run(settings)
+        return
+    with TemporaryDirectory(prefix="glance-registry-metrics-") as folder:
+        # The workers keep their counters here, so that any of them can answer for all.
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        _run(settings)
+
+
+def refuse_open_port(settings: Settings) -> None:
+    """Without identity everyone who reaches the port is an admin: raise Invalid unless only this machine does."""
+    if settings.identity_mode == "none" and not settings.insecure_no_auth and not _is_loopback(settings.host):
+        raise Invalid(
+            f"Refusing to listen on {settings.host}: the identity mode is none, so everyone who can reach the port"
+            " could change every image. Listen on 127.0.0.1, or accept this with --insecure-no-auth."
+        )
+
+
+def refuse_taken_port(settings: Settings) -> None:
+    """Raise Conflict when another program listens there: Granian itself would share the port with it."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise Conflict(f"Port {settings.port} of {settings.host} is in use by another program.") from None
+            raise Invalid(f"Cannot listen on {settings.host} port {settings.port}: {error.strerror}.") from None
+
+
+async def prepare_database(url: str) -> None:
+    """Create or upgrade an SQLite file; raise Conflict when a server's schema is not today's."""
+    if parse_url(url).get_backend_name() == "sqlite":
+        await schema.upgrade(url)
+        return
+    found = await schema.state(url)
+    if found is not schema.State.CURRENT:
+        raise Conflict(schema.refusal(found))
+
+
+def _run(settings: Settings) -> None:
+    Granian(
+        "glance_registry.app:build",
+        address=settings.host,
+        port=settings.port,
+        interface=Interfaces.ASGI,
+        http=HTTPModes.http1,
+        workers=settings.workers,
+        workers_kill_timeout=SHUTDOWN_SECONDS,
+        respawn_failed_workers=True,
+        websockets=False,
+        log_dictconfig=_GRANIAN_LOGS,
+    ).serve(target_loader=partial(build, settings), wrap_loader=False)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a client of the Registry API may write: the 2011 contract and the one of 2018, as data.
+
+Source: the registry protocol, sections 1 and 2.
+"""
+
+import re
+from typing import Any
+
+from msgspec import Struct
+
+from glance_registry.model.errors import Invalid
+from glance_registry.model.image import Image
+
+AMAZON_FORMATS = frozenset({"ari", "aki", "ami"})
+"""An Amazon kernel, ramdisk or machine image is its own container: both formats must be the same."""
+
+MAX_PROPERTIES = 128
+LONGEST_FORMAT = 20
+
+_OPAQUE_ID = re.compile(r"(?!\.{1,2}$|detail$)[A-Za-z0-9._~-]{1,36}")
+_UUID = re.compile(r"(?i:[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12})")
+
+
+class Contract(Struct, frozen=True, kw_only=True):
+    """One generation's rules. A set of formats that is None is not checked, and null is allowed."""
+
+    name: str
+    statuses: frozenset[str]
+    disk_formats: frozenset[str] | None
+    container_formats: frozenset[str] | None
+    id_pattern: re.Pattern[str]
+    id_sentence: str
+    unlisted_statuses: frozenset[str]
+    """Statuses that lists leave out unless a filter asks for them."""
+    admin_sees_deleted: bool
+    """Whether an admin who asks for a deleted image by its id is shown it."""
+
+    def image_id(self, given: Any) -> str:
+        """The id that a client chose, as a string; an integer becomes its decimal string.
+
+        Raises Invalid when the contract does not allow such an id.
+        """
+        text = str(given) if isinstance(given, int) and not isinstance(given, bool) else given
+        if not isinstance(text, str) or not self.id_pattern.fullmatch(text):
+            raise Invalid(self.id_sentence)
+        return text
+
+    def check(self, image: Image) -> None:
+        """Raise Invalid unless the contract allows this image, with the sentence that old clients look for."""
+        _check_member("status", image.status, self.statuses, "Image status is required.", "image status")
+        if self.disk_formats is not None:
+            _check_member(
+                "disk_format", image.disk_format, self.disk_formats, "Image disk format is required.", "disk format"
+            )
+        if self.container_formats is not None:
+            _check_member(
+                "container_format",
+                image.container_format,
+                self.container_formats,
+                "Image container format is required.",
+                "container format",
+            )
+        formats = {image.disk_format, image.container_format}
+        if self.disk_formats is not None and formats & AMAZON_FORMATS and len(formats) > 1:
+            raise Invalid("Invalid mix of disk and container formats.")
+        _check_sizes(image)
+
+
+def _check_member(field: str, value: str | None, allowed: frozenset[str], required: str, noun: str) -> None:
+    if not value:
+        raise Invalid(required)
+    if value not in allowed:
+        shown = value if len(value) <= LONGEST_FORMAT else value[:LONGEST_FORMAT] + "…"
+        raise Invalid(f"Invalid {noun} '{shown}' for image. Field '{field}' must be one of: {_words(allowed)}.")
+
+
+def _check_sizes(image: Image) -> None:
+    for field, value in (("disk_format", image.disk_format), ("container_format", image.container_format)):
+        if value is not None and len(value) > LONGEST_FORMAT:
+            raise Invalid(f"Field '{field}' is longer than {LONGEST_FORMAT} characters.")
+    if len(image.properties) > MAX_PROPERTIES:
+        raise Invalid(
+            f"An image may have at most {MAX_PROPERTIES} properties; field 'properties' would have"
+            f" {len(image.properties)}."
+        )
+
+
+def _words(allowed: frozenset[str]) -> str:
+    return ", ".join(sorted(allowed))
+
+
+CACTUS = Contract(
+    name="cactus",
+    statuses=frozenset({"active", "saving", "queued", "killed"}),
+    disk_formats=AMAZON_FORMATS | {"raw", "vhd", "vdi", "qcow2", "vmdk"},
+    container_formats=AMAZON_FORMATS | {"bare", "ovf"},
+    id_pattern=_OPAQUE_ID,
+    id_sentence="Invalid image id: field 'id' must be an integer or 1 to 36 characters of A-Z a-z 0-9 . _ ~ -"
+    " (not '.', '..' or 'detail').",
+    unlisted_statuses=frozenset(),
+    admin_sees_deleted=False,
+)
+
+QUEENS = Contract(
+    name="queens",
+    statuses=CACTUS.statuses | {"pending_delete", "deleted", "deactivated", "importing", "uploading"},
+    disk_formats=None,
+    container_formats=None,
+    id_pattern=_UUID,
+    id_sentence="Invalid image id format",
+    unlisted_statuses=frozenset({"killed"}),
+    admin_sees_deleted=True,
+)
+
+CONTRACTS = {contract.name: contract for contract in (CACTUS, QUEENS)}

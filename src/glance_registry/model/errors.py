@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What can go wrong, in the words of the catalogue; `api/errors.py` gives each its HTTP status."""
+
+from typing import ClassVar
+
+
+class RegistryError(Exception):
+    """Base of every error that a caller may be told about; `str(error)` is the sentence."""
+
+    code: ClassVar[str] = "error"
+
+
+class Invalid(RegistryError):
+    """The request cannot be right, whoever sends it."""
+
+    code = "invalid"
+
+
+class NotFound(RegistryError):
+    """There is no such thing, or the caller may not know that there is."""
+
+    code = "not-found"
+
+
+class Forbidden(RegistryError):
+    """The caller may see the thing but not do this to it."""
+
+    code = "forbidden"
+
+
+class Conflict(RegistryError):
+    """The request contradicts what the catalogue holds now."""
+
+    code = "conflict"
+
+
+class TooLarge(RegistryError):
+    """The request is larger than a setting allows."""
+
+    code = "too-large"
+
+
+class Unavailable(RegistryError):
+    """The database does not answer now; the same request may succeed later."""
+
+    code = "unavailable"
+
+
+class StorageFull(RegistryError):
+    """The database has no room left for a write; reads go on."""
+
+    code = "storage-full"

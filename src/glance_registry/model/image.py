@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An image's metadata as an immutable value, and what a change makes of it."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from glance_registry.model.errors import Conflict, Forbidden
+
+PUBLIC = "public"
+SHARED = "shared"
+"""Not public; the owner may share the image with members. What `is_public: false` means."""
+
+ACTIVE = "active"
+"""The status of an image whose bytes can be fetched; the status of a location in use."""
+
+
+class Location(Struct, frozen=True):
+    """Where an image's bytes lie. `id` is unique within the image and outlives updates that keep the url."""
+
+    url: str
+    metadata: Mapping[str, Any] = {}
+    status: str = ACTIVE
+    id: int | None = None
+
+
+class Image(Struct, frozen=True, kw_only=True):
+    """One row of the catalogue.
+
+    Sizes are in bytes, `min_disk` in GiB, `min_ram` in MiB; times are aware, in UTC. `version` counts the
+    changes: a save succeeds only over the version that was read.
+    """
+
+    id: str
+    created_at: datetime
+    updated_at: datetime
+    deleted_at: datetime | None = None
+    name: str | None = None
+    status: str = ACTIVE
+    visibility: str = SHARED
+    disk_format: str | None = None
+    container_format: str | None = None
+    size: int | None = None
+    virtual_size: int | None = None
+    checksum: str | None = None
+    owner: str | None = None
+    min_disk: int = 0
+    min_ram: int = 0
+    protected: bool = False
+    properties: Mapping[str, str] = {}
+    locations: tuple[Location, ...] = ()
+    version: int = 1
+
+    @property
+    def deleted(self) -> bool:
+        return self.deleted_at is not None
+
+    @property
+    def is_public(self) -> bool:
+        return self.visibility == PUBLIC
+
+    @property
+    def location(self) -> str | None:
+        """The url of the first location in use (registry protocol, section 3)."""
+        return next((place.url for place in self.locations if place.status == ACTIVE), None)
+
+
+class Change(Struct, frozen=True, kw_only=True):
+    """What a client asks to be different; what it does not mention stays.
+
+    `fields` maps names of `Image` to new values. With `purge_properties` the properties not given go.
+    A given `from_status` must be the image's status, or the change is a conflict.
+    """
+
+    fields: Mapping[str, Any] = {}
+    is_public: bool | None = None
+    properties: Mapping[str, str] = {}
+    purge_properties: bool = False
+    locations: tuple[Location, ...] = ()
+    from_status: str | None = None
+
+    def apply(self, image: Image, now: datetime) -> Image:
+        """The image after this change, one version on.
+
+        Raises Conflict when the image is not in the status that the change starts from.
+        """
+        if self.from_status is not None and image.status != self.from_status:
+            raise Conflict("Image operation conflicts")
+        return replace(
+            image,
+            **self.fields,
+            visibility=_visibility(image.visibility, self.is_public),
+            properties=dict(self.properties) if self.purge_properties else {**image.properties, **self.properties},
+            locations=_number(self.locations, image.locations) if self.locations else image.locations,
+            updated_at=now,
+            version=image.version + 1,
+        )
+
+    def create(self, image_id: str, now: datetime) -> Image:
+        """A new image with what this change gives."""
+        return Image(
+            id=image_id,
+            created_at=now,
+            updated_at=now,
+            visibility=_visibility(SHARED, self.is_public),
+            properties=dict(self.properties),
+            locations=_number(self.locations, ()),
+            **self.fields,
+        )
+
+
+def _visibility(current: str, is_public: bool | None) -> str:
+    """Making a public image non-public makes it shared; one that is not public already stays what it is."""
+    if is_public is None or is_public == (current == PUBLIC):
+        return current
+    return PUBLIC if is_public else SHARED
+
+
+def _number(given: Sequence[Location], kept: Sequence[Location]) -> tuple[Location, ...]:
+    """Give every location its id: the one its url had before, or the next free one."""
+    ids = {place.url: place.id for place in kept if place.id is not None}
+    following = max(ids.values(), default=0)
+    numbered: dict[str, Location] = {}
+    for place in given:
+        if place.url in numbered:
+            continue
+        if place.url not in ids:
+            following += 1
+            ids[place.url] = following
+        numbered[place.url] = replace(place, id=ids[place.url])
+    return tuple(numbered.values())
+
+
+def delete(image: Image, now: datetime) -> Image:
+    """The image as a deleted row: its id stays taken, its properties and locations are gone.
+
+    Raises Forbidden when the image is protected.
+    """
+    if image.protected:
+        raise Forbidden(f"Image {image.id} is protected and cannot be deleted.")
+    return replace(image, deleted_at=now, updated_at=now, properties={}, locations=(), version=image.version + 1)

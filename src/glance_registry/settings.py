@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every setting: group, name, default, one line of help. Read once, then passed as one frozen value.
+
+Sources, weakest first: defaults, `--config-file` files, `OS_<GROUP>__<OPTION>` in the environment, flags.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from glance_registry.model.contract import CONTRACTS
+from glance_registry.model.errors import Invalid
+
+LOG_FORMATS = ("auto", "text", "json")
+IDENTITY_MODES = ("none",)
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """The settings' values; a field's default is the setting's."""
+
+    host: str = "127.0.0.1"
+    port: int = 9191
+    workers: int = 1
+    default_page: int = 25
+    largest_page: int = 1000
+    largest_body: int = 1_048_576
+    log_format: str = "auto"
+    database: str = "sqlite:///glance-registry.sqlite"
+    contract: str = "cactus"
+    identity_mode: str = "none"
+    insecure_no_auth: bool = False
+
+
+class Setting(Struct, frozen=True, kw_only=True):
+    """One row of the table. `old_names` are the (group, name) pairs under which older files have it."""
+
+    attribute: str
+    group: str
+    name: str
+    kind: type = str
+    help: str
+    minimum: int | None = None
+    maximum: int | None = None
+    choices: tuple[str, ...] = ()
+    secret: bool = False
+    old_names: tuple[tuple[str, str], ...] = ()
+
+
+SETTINGS = (
+    Setting(
+        attribute="host", group="DEFAULT", name="bind_host",
+        help="Address to listen on.",
+    ),
+    Setting(
+        attribute="port", group="DEFAULT", name="bind_port", kind=int, minimum=1, maximum=65535,
+        help="TCP port to listen on.",
+    ),
+    Setting(
+        attribute="workers", group="DEFAULT", name="workers", kind=int, minimum=1, maximum=128,
+        help="Worker processes; each may use one core.",
+    ),
+    Setting(
+        attribute="default_page", group="DEFAULT", name="limit_param_default", kind=int, minimum=1,
+        maximum=10_000, help="Images on a page when the caller gives no limit.",
+    ),
+    Setting(
+        attribute="largest_page", group="DEFAULT", name="api_limit_max", kind=int, minimum=1,
+        maximum=10_000, help="Images on a page at most; a larger limit is cut to this.",
+    ),
+    Setting(
+        attribute="largest_body", group="DEFAULT", name="max_request_body_size", kind=int,
+        minimum=1024, maximum=1_073_741_824, help="Bytes of a request's body at most.",
+    ),
+    Setting(
+        attribute="log_format", group="DEFAULT", name="log_format", choices=LOG_FORMATS,
+        help="Form of log lines: text, json, or auto: text on a terminal, json otherwise.",
+    ),
+    Setting(
+        attribute="database", group="database", name="connection",
+        secret=True, old_names=(("DEFAULT", "sql_connection"),),
+        help="Database URL: sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME.",
+    ),
+    Setting(
+        attribute="contract", group="registry", name="contract", choices=tuple(CONTRACTS),
+        help="What clients may write: cactus, the document of 2011, or queens, what API servers of 2012-2019 need.",
+    ),
+    Setting(
+        attribute="identity_mode", group="identity", name="mode", choices=IDENTITY_MODES,
+        help="Who callers are. none: whoever reaches the port is an admin.",
+    ),
+    Setting(
+        attribute="insecure_no_auth", group="identity", name="insecure_no_auth", kind=bool,
+        help="Listen on another address than loopback although the identity mode is none.",
+    ),
+)  # fmt: skip
+
+
+_DEFAULTS = Settings()
+
+
+class Loaded(Struct, frozen=True):
+    """The settings, where each one came from, and the options in files that we do not have."""
+
+    settings: Settings
+    sources: Mapping[str, str]
+    unknown: Sequence[str]
+
+
+def load(files: Sequence[str] = (), flags: Mapping[str, Any] | None = None) -> Loaded:
+    """Read the settings from files, the environment and flags (values by attribute; None is not given).
+
+    Raises Invalid for a file that cannot be read or a value that its setting does not allow.
+    """
+    # oslo.config is read once, here: no other process or module needs it loaded.
+    from oslo_config import cfg
+
+    config = cfg.ConfigOpts()
+    for setting in SETTINGS:
+        config.register_opt(_option(cfg, setting), group=None if setting.group == "DEFAULT" else setting.group)
+    try:
+        config(args=[], project="glance-registry", default_config_files=list(files), default_config_dirs=[])
+        for setting in SETTINGS:
+            if flags and flags.get(setting.attribute) is not None:
+                config.set_override(setting.name, flags[setting.attribute], group=_group(setting))
+        values = {setting.attribute: _value(config, setting) for setting in SETTINGS}
+    except (cfg.Error, ValueError) as error:
+        raise Invalid(f"The settings cannot be used: {str(error).strip()}") from None
+    sources = {setting.attribute: _source(config, setting) for setting in SETTINGS}
+    return Loaded(Settings(**values), sources, _unknown_options(cfg, files))
+
+
+def _group(setting: Setting) -> str | None:
+    return None if setting.group == "DEFAULT" else setting.group
+
+
+def _option(cfg: Any, setting: Setting) -> Any:
+    old = [cfg.DeprecatedOpt(name, group=group) for group, name in setting.old_names]
+    common = {
+        "default": getattr(_DEFAULTS, setting.attribute),
+        "help": setting.help,
+        "secret": setting.secret,
+        "deprecated_opts": old,
+    }
+    if setting.kind is int:
+        return cfg.IntOpt(setting.name, min=setting.minimum, max=setting.maximum, **common)
+    if setting.kind is bool:
+        return cfg.BoolOpt(setting.name, **common)
+    return cfg.StrOpt(setting.name, choices=list(setting.choices) or None, **common)
+
+
+def _value(config: Any, setting: Setting) -> Any:
+    group = _group(setting)
+    return config[setting.name] if group is None else config[group][setting.name]
+
+
+def _source(config: Any, setting: Setting) -> str:
+    found = config.get_location(setting.name, group=_group(setting))
+    where = found.location.name
+    if where == "set_override":
+        return "flag"
+    if where == "environment":
+        return f"environment {found.detail}"
+    return f"file {found.detail}" if where == "user" else "default"
+
+
+def _unknown_options(cfg: Any, files: Sequence[str]) -> list[str]:
+    known = {(setting.group, setting.name) for setting in SETTINGS}
+    known |= {old for setting in SETTINGS for old in setting.old_names}
+    unknown = []
+    for file in files:
+        sections: dict[str, dict[str, Any]] = {}
+        cfg.ConfigParser(file, sections).parse()
+        unknown += [
+            f"[{group}] {name}" for group, names in sections.items() for name in names if (group, name) not in known
+        ]
+    return unknown
+
+
+def masked(setting: Setting, value: Any) -> Any:
+    """A setting's value fit for eyes: of a secret one, the password is replaced by asterisks."""
+    return re.sub(r"(?<=:)[^:/@]*(?=@)", "***", str(value)) if setting.secret else value
