@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from uuid import uuid4
 
 from glance_registry.api.application import Application
-from glance_registry.api.identity import anyone
+from glance_registry.api.identity import Identify, anyone
+from glance_registry.api.identity.context import trust_headers
 from glance_registry.api.metrics import Metrics
 from glance_registry.api.openapi import describe
 from glance_registry.api.request import Registry
@@ -36,4 +37,10 @@ def build(
             openapi=describe(ROUTES),
         )
 
-    return Application(open_registry, anyone)
+    return Application(open_registry, _identify(settings))
+
+
+def _identify(settings: Settings) -> Identify:
+    if settings.identity_mode == "context":
+        return trust_headers(settings.trusted_addresses, settings.writer_roles)
+    return anyone

@@ -14,7 +14,7 @@ from glance_registry.model.contract import CONTRACTS
 from glance_registry.model.errors import Invalid
 
 LOG_FORMATS = ("auto", "text", "json")
-IDENTITY_MODES = ("none",)
+IDENTITY_MODES = ("none", "context")
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -29,8 +29,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     log_format: str = "auto"
     database: str = "sqlite:///glance-registry.sqlite"
     contract: str = "cactus"
+    writer_roles: tuple[str, ...] = ("admin", "service")
     identity_mode: str = "none"
     insecure_no_auth: bool = False
+    trusted_addresses: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
 
 
 class Setting(Struct, frozen=True, kw_only=True):
@@ -87,12 +89,21 @@ SETTINGS = (
         help="What clients may write: cactus, the document of 2011, or queens, what API servers of 2012-2019 need.",
     ),
     Setting(
+        attribute="writer_roles", group="registry", name="writer_role", kind=tuple,
+        help="Roles that may change every image; others change their own project's.",
+    ),
+    Setting(
         attribute="identity_mode", group="identity", name="mode", choices=IDENTITY_MODES,
-        help="Who callers are. none: whoever reaches the port is an admin.",
+        help="Who callers are. none: whoever reaches the port is an admin; context: trust the identity headers of"
+        " the servers at trusted_addresses.",
     ),
     Setting(
         attribute="insecure_no_auth", group="identity", name="insecure_no_auth", kind=bool,
         help="Listen on another address than loopback although the identity mode is none.",
+    ),
+    Setting(
+        attribute="trusted_addresses", group="identity", name="trusted_addresses", kind=tuple,
+        help="Addresses or networks whose identity headers are believed in mode context.",
     ),
 )  # fmt: skip
 
@@ -145,6 +156,8 @@ def _option(cfg: Any, setting: Setting) -> Any:
     }
     if setting.kind is int:
         return cfg.IntOpt(setting.name, min=setting.minimum, max=setting.maximum, **common)
+    if setting.kind is tuple:
+        return cfg.ListOpt(setting.name, **{**common, "default": list(common["default"])})
     if setting.kind is bool:
         return cfg.BoolOpt(setting.name, **common)
     return cfg.StrOpt(setting.name, choices=list(setting.choices) or None, **common)
@@ -152,7 +165,8 @@ def _option(cfg: Any, setting: Setting) -> Any:
 
 def _value(config: Any, setting: Setting) -> Any:
     group = _group(setting)
-    return config[setting.name] if group is None else config[group][setting.name]
+    value = config[setting.name] if group is None else config[group][setting.name]
+    return tuple(value) if setting.kind is tuple else value
 
 
 def _source(config: Any, setting: Setting) -> str:

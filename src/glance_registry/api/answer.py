@@ -32,3 +32,10 @@ def json_answer(value: Any, status: int = 200, headers: Sequence[Header] = ()) -
 
 def text_answer(text: str, status: int = 200) -> Answer:
     return Answer(text.encode(errors="replace"), b"text/plain; charset=utf-8", status)
+
+
+def empty_answer() -> Answer:
+    """204: done, nothing to say."""
+    answer = Answer(b"", b"", 204)
+    answer.raw_headers.clear()
+    return answer

@@ -14,7 +14,8 @@ from glance_registry.api.errors import answer_error, answer_failure
 from glance_registry.api.identity import Identify
 from glance_registry.api.request import Registry, Request
 from glance_registry.api.router import Router
-from glance_registry.api.routes import ROUTES
+from glance_registry.api.routes import ROUTES, Access
+from glance_registry.model.access import check_may_write
 from glance_registry.model.errors import RegistryError
 
 log = logging.getLogger("glance_registry.request")
@@ -76,7 +77,10 @@ class Application:
             route, parts = self._router.find(method, scope["path"])
             route_path = route.path
             request = Request(scope, receive, registry, parts)
-            request.caller = await self._identify(request)
+            if route.access is not Access.OPEN:
+                request.caller = await self._identify(request)
+            if route.access is Access.WRITE:
+                check_may_write(request.caller)
             answer = await route.handler(request)
         except RegistryError as error:
             registry.metrics.count_error(error.code)

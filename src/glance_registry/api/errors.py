@@ -12,6 +12,7 @@ from glance_registry.model.errors import (
     RegistryError,
     StorageFull,
     TooLarge,
+    Unauthorized,
     Unavailable,
 )
 
@@ -28,6 +29,7 @@ class MethodNotAllowed(RegistryError):
 
 STATUSES: dict[type[RegistryError], HTTPStatus] = {
     Invalid: HTTPStatus.BAD_REQUEST,
+    Unauthorized: HTTPStatus.UNAUTHORIZED,
     Forbidden: HTTPStatus.FORBIDDEN,
     NotFound: HTTPStatus.NOT_FOUND,
     MethodNotAllowed: HTTPStatus.METHOD_NOT_ALLOWED,

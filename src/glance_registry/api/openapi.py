@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from glance_registry.api.registry.member_wire import MemberRequest
 from glance_registry.api.routes import Route
 from glance_registry.model.query import SORT_DIRECTIONS, SORT_KEYS
 
@@ -16,6 +17,21 @@ _QUERY: dict[str, tuple[str, dict[str, Any]]] = {
     "limit": ("At most this many images; 0 is an empty page.", {"type": "integer", "minimum": 0}),
     "marker": ("The id of the last image of the page before.", {"type": "string"}),
     "sort_key": ("The field to sort by.", {"enum": list(SORT_KEYS)}),
+    "name": ("Images of this name.", {"type": "string"}),
+    "status": ("Images in this status.", {"type": "string"}),
+    "container_format": ("Images in this container format.", {"type": "string"}),
+    "disk_format": ("Images in this disk format.", {"type": "string"}),
+    "min_ram": ("Images that need this much memory, in MiB.", {"type": "integer", "minimum": 0}),
+    "min_disk": ("Images that need this much disk, in GiB.", {"type": "integer", "minimum": 0}),
+    "size_min": ("Images of at least this many bytes.", {"type": "integer", "minimum": 0}),
+    "size_max": ("Images of at most this many bytes.", {"type": "integer", "minimum": 0}),
+    "protected": ("Images that are, or are not, protected.", {"type": "boolean"}),
+    "changes-since": (
+        "Images changed after this time, deleted ones included.",
+        {"type": "string", "format": "date-time"},
+    ),
+    "is_public": ("For admins: true, false, or None for all images.", {"enum": ["True", "False", "None"]}),
+    "deleted": ("For admins: deleted images alone, or none of them.", {"type": "boolean"}),
     "sort_dir": ("The direction to sort in.", {"enum": list(SORT_DIRECTIONS)}),
 }
 
@@ -80,7 +96,7 @@ def _operation(route: Route, schemas: dict[Any, dict[str, Any]]) -> dict[str, An
         "operationId": route.handler.__name__,
         "summary": inspect.cleandoc(route.handler.__doc__ or "").partition("\n")[0],
         "parameters": _parameters(route),
-        "responses": {str(route.status): {"description": "Done.", "content": _content(route.answers, schemas)}},
+        "responses": {str(route.status): {"description": "Done.", **_content(route.answers, schemas)}},
     }
     for status in sorted((*_EVERY_ROUTE, *_BY_METHOD[route.method])):
         operation["responses"][status] = {
@@ -91,7 +107,7 @@ def _operation(route: Route, schemas: dict[Any, dict[str, Any]]) -> dict[str, An
             },
         }
     if route.takes is not None:
-        operation["requestBody"] = {"required": True, "content": _content(route.takes, schemas)}
+        operation["requestBody"] = {"required": route.takes is not MemberRequest, **_content(route.takes, schemas)}
     return operation
 
 
@@ -106,7 +122,9 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
     ]
 
 
-def _content(kind: type[Struct] | str, schemas: dict[Any, dict[str, Any]]) -> dict[str, Any]:
+def _content(kind: type[Struct] | str | None, schemas: dict[Any, dict[str, Any]]) -> dict[str, Any]:
+    if kind is None:
+        return {}
     if isinstance(kind, str):
-        return {kind: {"schema": {"type": "string" if kind.startswith("text/") else "object"}}}
-    return {"application/json": {"schema": schemas[kind]}}
+        return {"content": {kind: {"schema": {"type": "string" if kind.startswith("text/") else "object"}}}}
+    return {"content": {"application/json": {"schema": schemas[kind]}}}

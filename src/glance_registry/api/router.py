@@ -8,8 +8,11 @@ from glance_registry.api.errors import MethodNotAllowed
 from glance_registry.api.routes import Route
 from glance_registry.model.errors import NotFound
 
-# What stands for a part of a path may be; anything else names nothing, and the database is not asked.
-_PART = re.compile(r"[A-Za-z0-9._~-]{1,36}")
+# What can stand for a part of a path; anything else names nothing, and the database is not asked.
+_PARTS = {
+    "image_id": re.compile(r"[A-Za-z0-9._~-]{1,36}"),
+    "member_id": re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,255}"),
+}
 
 
 class Router:
@@ -49,7 +52,7 @@ class Router:
                 elif segment != value:
                     break
             else:
-                if not all(_PART.fullmatch(value) for value in parts.values()):
+                if not all(_PARTS[name].fullmatch(value) for name, value in parts.items()):
                     raise NotFound("Image not found")
                 return methods, parts
         raise NotFound("There is nothing at this path.")

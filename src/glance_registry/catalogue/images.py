@@ -1,89 +1,85 @@
 # SPDX-License-Identifier: Apache-2.0
 """Operations on images: each takes a connection with a transaction running."""
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
-import msgspec
-from sqlalchemy import Connection, Row, bindparam, func, insert, select, tuple_, union_all, update
+from msgspec import Struct
+from sqlalchemy import Connection, bindparam, func, insert, select, tuple_, union_all, update
 
-from glance_registry.catalogue.instants import from_column, to_column
+from glance_registry.catalogue import properties
+from glance_registry.catalogue.filters import conditions
+from glance_registry.catalogue.instants import to_column
 from glance_registry.catalogue.paging import page
-from glance_registry.catalogue.tables import images, tombstones
-from glance_registry.catalogue.visible import listed, seen_by_id
-from glance_registry.model.access import Caller
+from glance_registry.catalogue.rows import COLUMNS, as_image, as_row, row_to_change, visible_row
+from glance_registry.catalogue.tables import image_members, images, tombstones
+from glance_registry.model.access import Caller, check_may_change, permitted
 from glance_registry.model.contract import Contract
 from glance_registry.model.errors import Conflict, NotFound
-from glance_registry.model.image import Change, Image, Location, delete
+from glance_registry.model.image import Change, Image, delete
+from glance_registry.model.member import Member
 from glance_registry.model.query import Query
 
-_COLUMNS = [column for column in images.c if column is not images.c.number]
-_PLAIN = [
-    column.name
-    for column in _COLUMNS
-    if column.name not in ("created_at", "updated_at", "deleted_at", "properties", "locations")
-]
-_read_properties = msgspec.json.Decoder(dict[str, str]).decode
-_read_locations = msgspec.json.Decoder(tuple[Location, ...]).decode
-_write_json = msgspec.json.Encoder().encode
-
-_BY_ID = select(*_COLUMNS).where(images.c.id == bindparam("image_id"))
-_BY_ID_TO_CHANGE = _BY_ID.with_for_update()
 _ID_TAKEN = union_all(
     select(images.c.id).where(images.c.id == bindparam("image_id")),
     select(tombstones.c.id).where(tombstones.c.id == bindparam("image_id")),
 )
-_INSERT = insert(images)
-_SAVE = update(images).where(images.c.id == bindparam("image_id"), images.c.version == bindparam("read_version"))
+_IDS_TAKEN = union_all(
+    select(images.c.id).where(images.c.id.in_(bindparam("ids", expanding=True))),
+    select(tombstones.c.id).where(tombstones.c.id.in_(bindparam("ids", expanding=True))),
+)
+_INSERT = insert(images).returning(images.c.number)
+_INSERT_ALL = insert(images).returning(images.c.id, images.c.number)
+_SAVE = update(images).where(
+    images.c.number == bindparam("image_number"), images.c.version == bindparam("read_version")
+)
 
 
 def get(connection: Connection, image_id: str, caller: Caller, contract: Contract) -> Image:
     """One image. Raises NotFound when there is none that the caller may see."""
-    row = connection.execute(_BY_ID, {"image_id": image_id}).first()
-    if row is None:
+    row = visible_row(connection, image_id, caller)
+    # "Deleted: 404, but an admin still sees it by id" (protocol, section 3), where the contract says so.
+    if row.deleted_at is not None and not (caller.admin and contract.admin_sees_deleted):
         raise NotFound("Image not found")
-    image = _image(row)
-    if not seen_by_id(image, caller, contract):
-        raise NotFound("Image not found")
-    return image
+    return as_image(row)
 
 
-def find(connection: Connection, query: Query) -> list[Image]:
+def find(connection: Connection, query: Query, caller: Caller) -> list[Image]:
     """A page of the images asked for. Raises Invalid when the marker is not an image."""
-    statement = page(select(*_COLUMNS).where(*listed(query)), query, connection)
-    return [_image(row) for row in connection.execute(statement)]
+    statement = page(select(*COLUMNS).where(*conditions(query, caller)), query, caller, connection)
+    return [as_image(row) for row in connection.execute(statement)]
 
 
 def add(connection: Connection, image: Image) -> Image:
     """Register an image. Raises Conflict when its id was ever used before."""
     if connection.execute(_ID_TAKEN, {"image_id": image.id}).first() is not None:
         raise Conflict(f"Image with identifier {image.id} already exists!")
-    connection.execute(_INSERT, _row(image))
+    number = connection.execute(_INSERT, as_row(image)).scalar_one()
+    properties.replace(connection, number, {}, image.properties)
     return image
 
 
-def change(connection: Connection, image_id: str, wanted: Change, now: datetime, contract: Contract) -> Image:
+def change(
+    connection: Connection, image_id: str, wanted: Change, now: datetime, caller: Caller, contract: Contract
+) -> Image:
     """Apply a change to an image and keep the outcome, which the contract must allow.
 
-    Raises NotFound, Conflict (status or version is another than the change starts from), Invalid.
+    Raises NotFound, Forbidden, Conflict (status or version is another than the change starts from), Invalid.
     """
-    image = _get_to_change(connection, image_id)
-    changed = wanted.apply(image, now)
+    row = row_to_change(connection, image_id)
+    image = as_image(row)
+    check_may_change(caller, image)
+    changed = permitted(caller, wanted).apply(image, now)
     contract.check(changed)
-    return save(connection, changed)
+    return _save(connection, row.number, image, changed)
 
 
-def remove(connection: Connection, image_id: str, now: datetime) -> Image:
-    """Delete an image softly; its id stays taken. Raises NotFound, or Forbidden when it is protected."""
-    return save(connection, delete(_get_to_change(connection, image_id), now))
-
-
-def save(connection: Connection, image: Image) -> Image:
-    """Replace the row of the version before this one. Raises Conflict when another change came between."""
-    outcome = connection.execute(_SAVE, {"image_id": image.id, "read_version": image.version - 1, **_row(image)})
-    if outcome.rowcount != 1:
-        raise Conflict(f"Image {image.id} was changed by another request at the same time.")
-    return image
+def remove(connection: Connection, image_id: str, now: datetime, caller: Caller) -> Image:
+    """Delete an image softly; its id stays taken. Raises NotFound, or Forbidden (a protected one, too)."""
+    row = row_to_change(connection, image_id)
+    image = as_image(row)
+    check_may_change(caller, image)
+    return _save(connection, row.number, image, delete(image, now))
 
 
 def count_by_status(connection: Connection) -> dict[str, int]:
@@ -96,51 +92,58 @@ def count_by_status(connection: Connection) -> dict[str, int]:
     return {row.status: row.images for row in connection.execute(statement)}
 
 
-def after(connection: Connection, created_at: datetime | None, image_id: str, limit: int) -> list[Image]:
+class Kept(Struct, frozen=True):
+    """All that is kept of one image: what an export writes and an import reads."""
+
+    image: Image
+    members: tuple[Member, ...] = ()
+
+
+def after(connection: Connection, created_at: datetime | None, image_id: str, limit: int) -> list[Kept]:
     """Up to `limit` images of any kind, deleted ones too, in the order of (created_at, id) after the given ones."""
-    statement = select(*_COLUMNS).order_by(images.c.created_at, images.c.id).limit(limit)
+    statement = select(images).order_by(images.c.created_at, images.c.id).limit(limit)
     if created_at is not None:
         statement = statement.where(tuple_(images.c.created_at, images.c.id) > tuple_(to_column(created_at), image_id))
-    return [_image(row) for row in connection.execute(statement)]
+    rows = connection.execute(statement).all()
+    members: dict[int, list[Member]] = {row.number: [] for row in rows}
+    theirs = select(image_members).where(image_members.c.image_number.in_(list(members)))
+    for row in connection.execute(theirs.order_by(image_members.c.member_id)):
+        members[row.image_number].append(Member(member_id=row.member_id, can_share=row.can_share))
+    return [Kept(as_image(row), tuple(members[row.number])) for row in rows]
 
 
-def _get_to_change(connection: Connection, image_id: str) -> Image:
-    row = connection.execute(_BY_ID_TO_CHANGE, {"image_id": image_id}).first()
-    if row is None or row.deleted_at is not None:
-        raise NotFound("Image not found")
-    return _image(row)
+def add_all(connection: Connection, wanted: Sequence[Kept]) -> int:
+    """Register those whose ids were never used before, of two with one id the first; how many these are."""
+    taken = ids_taken(connection, [kept.image.id for kept in wanted])
+    new: dict[str, Kept] = {}
+    for kept in wanted:
+        if kept.image.id not in taken:
+            new.setdefault(kept.image.id, kept)
+    if not new:
+        return 0
+    rows = connection.execute(_INSERT_ALL, [as_row(kept.image) for kept in new.values()])
+    members = []
+    for row in rows.all():
+        kept = new[row.id]
+        properties.replace(connection, row.number, {}, kept.image.properties)
+        members += [
+            {"member_id": member.member_id, "image_number": row.number, "can_share": member.can_share}
+            for member in kept.members
+        ]
+    if members:
+        connection.execute(insert(image_members), members)
+    return len(new)
 
 
-def _image(row: Row[Any]) -> Image:
-    return Image(
-        id=row.id,
-        version=row.version,
-        created_at=from_column(row.created_at),
-        updated_at=from_column(row.updated_at),
-        deleted_at=None if row.deleted_at is None else from_column(row.deleted_at),
-        name=row.name,
-        status=row.status,
-        visibility=row.visibility,
-        disk_format=row.disk_format,
-        container_format=row.container_format,
-        size=row.size,
-        virtual_size=row.virtual_size,
-        checksum=row.checksum,
-        owner=row.owner,
-        min_disk=row.min_disk,
-        min_ram=row.min_ram,
-        protected=row.protected,
-        properties=_read_properties(row.properties),
-        locations=_read_locations(row.locations),
-    )
+def ids_taken(connection: Connection, ids: Sequence[str]) -> set[str]:
+    """Which of these ids an image has or had."""
+    return set(connection.execute(_IDS_TAKEN, {"ids": list(ids)}).scalars())
 
 
-def _row(image: Image) -> dict[str, Any]:
-    return {
-        **{name: getattr(image, name) for name in _PLAIN},
-        "created_at": to_column(image.created_at),
-        "updated_at": to_column(image.updated_at),
-        "deleted_at": None if image.deleted_at is None else to_column(image.deleted_at),
-        "properties": _write_json(image.properties).decode(),
-        "locations": _write_json(image.locations).decode(),
-    }
+def _save(connection: Connection, number: int, old: Image, new: Image) -> Image:
+    """Replace the row of the version before this one. Raises Conflict when another change came between."""
+    outcome = connection.execute(_SAVE, {"image_number": number, "read_version": old.version, **as_row(new)})
+    if outcome.rowcount != 1:
+        raise Conflict(f"Image {new.id} was changed by another request at the same time.")
+    properties.replace(connection, number, old.properties, new.properties)
+    return new

@@ -6,6 +6,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, func, select, tuple_
 
 from glance_registry.catalogue.tables import images
+from glance_registry.catalogue.visible import readable
+from glance_registry.model.access import Caller
 from glance_registry.model.errors import Invalid
 from glance_registry.model.query import Query
 
@@ -19,14 +21,15 @@ _SORTED_AS: dict[str, ColumnElement[Any]] = {
 }
 
 
-def page(statement: Select[Any], query: Query, connection: Connection) -> Select[Any]:
+def page(statement: Select[Any], query: Query, caller: Caller, connection: Connection) -> Select[Any]:
     """The statement, ordered and cut to the page asked for.
 
-    Raises Invalid when the marker is not an image (a deleted one still marks its place).
+    Raises Invalid when the marker is not an image that the caller may see. One that was deleted since
+    the page before still marks its place, so that a walk through the list goes on.
     """
     keys = _keys(query.sort.key)
     if query.page.marker is not None:
-        marker = connection.execute(select(*keys).where(images.c.id == query.page.marker)).first()
+        marker = connection.execute(select(*keys).where(images.c.id == query.page.marker, readable(caller))).first()
         if marker is None:
             raise Invalid(f"Marker '{query.page.marker}' is not an image.")
         here, there = tuple_(*keys), tuple_(*marker)

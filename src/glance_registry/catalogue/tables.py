@@ -14,11 +14,14 @@ def _text(length: int) -> String:
     return String(length).with_variant(String(length, collation="C"), "postgresql")
 
 
+_NUMBER = BigInteger().with_variant(Integer, "sqlite")
+
+
 images = Table(
     "images",
     metadata,
     # SQLite stores a row under its integer key: short, and what every index points at.
-    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("number", _NUMBER, primary_key=True),
     Column("id", _text(36), nullable=False, unique=True),
     Column("version", Integer, nullable=False),
     Column("created_at", BigInteger, nullable=False),
@@ -51,6 +54,30 @@ Index(
     sqlite_where=images.c.deleted_at.is_not(None),
     postgresql_where=images.c.deleted_at.is_not(None),
 )
+
+image_properties = Table(
+    "image_properties",
+    metadata,
+    # What filters by property search; the image's row has the properties themselves.
+    Column("name", _text(255), primary_key=True),
+    # The value, or its digest where it is long: see `catalogue.properties.search_key`.
+    Column("value", _text(256), primary_key=True),
+    Column("image_number", _NUMBER, primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+image_members = Table(
+    "image_members",
+    metadata,
+    # "Shared with me": the images of a member. "Who are its members": the index below.
+    Column("member_id", _text(255), primary_key=True),
+    Column("image_number", _NUMBER, primary_key=True),
+    Column("can_share", Boolean, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# The members of an image.
+Index("image_members_image", image_members.c.image_number)
 
 tombstones = Table(
     "tombstones",

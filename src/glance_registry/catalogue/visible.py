@@ -1,25 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which rows a caller may see."""
+"""One clause: the rows that a caller may see; used by get, list and count alike."""
 
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, false, or_, select, true
 
-from glance_registry.catalogue.tables import images
+from glance_registry.catalogue.tables import image_members, images
 from glance_registry.model.access import Caller
-from glance_registry.model.contract import Contract
-from glance_registry.model.image import PUBLIC, Image
-from glance_registry.model.query import Query
+from glance_registry.model.image import COMMUNITY, PUBLIC
 
 
-def listed(query: Query) -> list[ColumnElement[bool]]:
-    """The conditions under which a row belongs to the list asked for."""
-    conditions: list[ColumnElement[bool]] = [images.c.deleted_at.is_(None)]
-    if query.public is not None:
-        conditions.append(images.c.visibility == PUBLIC if query.public else images.c.visibility != PUBLIC)
-    if query.unlisted_statuses:
-        conditions.append(images.c.status.not_in(sorted(query.unlisted_statuses)))
-    return conditions
+def listed(caller: Caller, public: bool | None = True) -> ColumnElement[bool]:
+    """The rows that belong into a list for the caller; `public` as in `model.query.Query`."""
+    if not caller.admin or public:
+        return _ordinary(caller)
+    return true() if public is None else images.c.visibility != PUBLIC
 
 
-def seen_by_id(image: Image, caller: Caller, contract: Contract) -> bool:
-    """A deleted image is shown to nobody, or to an admin where the contract says so."""
-    return not image.deleted or (caller.admin and contract.admin_sees_deleted)
+def readable(caller: Caller) -> ColumnElement[bool]:
+    """The rows that the caller may see when it knows their id."""
+    if caller.admin or caller.writer:
+        return true()
+    known_by_id = images.c.visibility == COMMUNITY if not caller.anonymous else false()
+    return or_(_ordinary(caller), known_by_id)
+
+
+def _ordinary(caller: Caller) -> ColumnElement[bool]:
+    """Public, or its own, or shared with it. A caller without project has no own and no shared images."""
+    public = images.c.visibility == PUBLIC
+    if caller.project is None:
+        return public
+    shared = select(image_members.c.image_number).where(image_members.c.member_id == caller.project)
+    return or_(public, images.c.owner == caller.project, images.c.number.in_(shared))

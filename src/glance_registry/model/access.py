@@ -1,14 +1,93 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who is calling."""
+"""Who is calling, and what a caller may do. The only place where these rules stand.
+
+Source: the registry protocol, section 3, identity and members.
+"""
 
 from msgspec import Struct
+from msgspec.structs import replace
+
+from glance_registry.model.errors import Forbidden, NotFound
+from glance_registry.model.image import Change, Image
+from glance_registry.model.member import Member
+
+ADMIN_ROLE = "admin"
 
 
 class Caller(Struct, frozen=True, kw_only=True):
-    """Somebody who sends requests. An admin sees and changes every image."""
+    """Somebody who sends requests.
 
+    An admin sees every image and may ask for deleted and foreign ones; a writer changes every image (the
+    API servers that keep their metadata here); anybody else acts for a project.
+    """
+
+    user: str | None = None
+    project: str | None = None
+    roles: frozenset[str] = frozenset()
     admin: bool = False
+    writer: bool = False
+
+    @property
+    def anonymous(self) -> bool:
+        """Nobody known: may read public images and nothing else."""
+        return not (self.admin or self.writer or self.user or self.project)
+
+    def owns(self, image: Image) -> bool:
+        return self.project is not None and image.owner == self.project
 
 
-ANYONE_IS_ADMIN = Caller(admin=True)
+ANYONE_IS_ADMIN = Caller(admin=True, writer=True)
 """The caller when there is no identity mode: whoever reaches the port is trusted with everything."""
+
+ANONYMOUS = Caller()
+
+
+def identified(user: str | None, project: str | None, roles: frozenset[str], writer_roles: frozenset[str]) -> Caller:
+    """The caller whom an identity mode has found; roles are in lower case."""
+    return Caller(
+        user=user or None,
+        project=project or None,
+        roles=roles,
+        admin=ADMIN_ROLE in roles,
+        writer=bool(roles & writer_roles),
+    )
+
+
+def check_may_write(caller: Caller) -> None:
+    """Raise Forbidden for a caller that may change nothing at all: "without identity: read-only"."""
+    if caller.anonymous:
+        raise Forbidden("Read-only access: changing images needs an identity.")
+
+
+def check_may_change(caller: Caller, image: Image) -> None:
+    """Raise unless the caller may change the image: Forbidden when it is public, NotFound when it is not.
+
+    "An image of another tenant: 404 when private, 403 on change when public."
+    """
+    if caller.writer or caller.owns(image):
+        return
+    if image.is_public:
+        raise Forbidden("Access was denied to this resource.")
+    raise NotFound("Image not found")
+
+
+def check_may_share(caller: Caller, image: Image, own_membership: Member | None) -> None:
+    """Raise Forbidden unless the caller may say who the image's members are.
+
+    "Sharing needs admin, ownership, or membership with can_share."
+    """
+    if caller.writer or caller.owns(image) or (own_membership is not None and own_membership.can_share):
+        return
+    raise Forbidden("No permission to share that image")
+
+
+def permitted(caller: Caller, change: Change) -> Change:
+    """The part of a change that the caller may ask for: only a writer gives an image to another project."""
+    if caller.writer or "owner" not in change.fields:
+        return change
+    return replace(change, fields={name: value for name, value in change.fields.items() if name != "owner"})
+
+
+def owner_of_new(caller: Caller, given: str | None) -> str | None:
+    """Whose a new image is: the caller's project's, unless a writer says otherwise."""
+    return given if caller.writer and given is not None else caller.project

@@ -22,6 +22,12 @@ class NotFound(RegistryError):
     code = "not-found"
 
 
+class Unauthorized(RegistryError):
+    """The caller must say who it is, and has not done so, or not convincingly."""
+
+    code = "unauthorized"
+
+
 class Forbidden(RegistryError):
     """The caller may see the thing but not do this to it."""
 

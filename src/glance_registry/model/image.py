@@ -11,6 +11,9 @@ from msgspec.structs import replace
 from glance_registry.model.errors import Conflict, Forbidden
 
 PUBLIC = "public"
+COMMUNITY = "community"
+"""Open to everybody who knows the id, in nobody's list."""
+
 SHARED = "shared"
 """Not public; the owner may share the image with members. What `is_public: false` means."""
 
@@ -99,8 +102,8 @@ class Change(Struct, frozen=True, kw_only=True):
             version=image.version + 1,
         )
 
-    def create(self, image_id: str, now: datetime) -> Image:
-        """A new image with what this change gives."""
+    def create(self, image_id: str, now: datetime, owner: str | None = None) -> Image:
+        """A new image with what this change gives, for an owner, whatever the change says of that."""
         return Image(
             id=image_id,
             created_at=now,
@@ -108,7 +111,7 @@ class Change(Struct, frozen=True, kw_only=True):
             visibility=_visibility(SHARED, self.is_public),
             properties=dict(self.properties),
             locations=_number(self.locations, ()),
-            **self.fields,
+            **{**self.fields, "owner": owner},
         )
 
 

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A list of images asked for, as data."""
 
+from datetime import datetime
+from typing import Literal
+
 from msgspec import Struct
 
 SORT_KEYS = ("created_at", "updated_at", "name", "status", "container_format", "disk_format", "size", "id")
@@ -21,10 +24,28 @@ class Page(Struct, frozen=True):
     marker: str | None = None
 
 
+class Filter(Struct, frozen=True):
+    """A condition on a field of the image: `eq`, at least (`ge`), at most (`le`)."""
+
+    field: str
+    operator: Literal["eq", "ge", "le"]
+    value: str | int | bool
+
+
 class Query(Struct, frozen=True, kw_only=True):
-    """Which images, in which order, how many. `public` None means public and non-public ones."""
+    """Which images, in which order, how many.
+
+    `public` True lists what an ordinary user sees: public images, its own, those shared with it. Only an
+    admin gets more: False lists non-public images, None all. `deleted` True lists the deleted images alone,
+    None both kinds. `unlisted_statuses` are left out of lists without deleted images, unless a
+    filter asks for a status.
+    """
 
     page: Page
     sort: Sort = Sort()
+    filters: tuple[Filter, ...] = ()
+    properties: tuple[tuple[str, str], ...] = ()
+    changes_since: datetime | None = None
     public: bool | None = True
+    deleted: bool | None = False
     unlisted_statuses: frozenset[str] = frozenset()

@@ -4,20 +4,22 @@
 from glance_registry.api.answer import Answer, json_answer
 from glance_registry.api.registry import wire
 from glance_registry.api.registry.headers import image_headers
+from glance_registry.api.registry.query import read_query
 from glance_registry.api.request import Request
 from glance_registry.catalogue import images
+from glance_registry.model.access import owner_of_new
 from glance_registry.model.query import Query
 
 
 async def list_images(request: Request) -> Answer:
     """Brief information about public images."""
-    found = await request.registry.catalogue.read(images.find, _query(request))
+    found = await request.registry.catalogue.read(images.find, _query(request), request.caller)
     return json_answer(wire.BriefImages([wire.brief(image) for image in found]))
 
 
 async def list_images_detail(request: Request) -> Answer:
     """Detailed information about public images."""
-    found = await request.registry.catalogue.read(images.find, _query(request))
+    found = await request.registry.catalogue.read(images.find, _query(request), request.caller)
     return json_answer(wire.ShownImages([wire.shown(image) for image in found]))
 
 
@@ -33,7 +35,8 @@ async def create_image(request: Request) -> Answer:
     """Registers metadata about a new image."""
     registry = request.registry
     given_id, wanted = wire.read_new(await request.read_body(), registry.contract)
-    image = wanted.create(given_id or registry.new_id(), registry.now())
+    owner = owner_of_new(request.caller, wanted.fields.get("owner"))
+    image = wanted.create(given_id or registry.new_id(), registry.now(), owner)
     registry.contract.check(image)
     added = await registry.catalogue.write(images.add, image)
     return json_answer(wire.OneImage(wire.shown(added)))
@@ -48,19 +51,25 @@ async def update_image(request: Request) -> Answer:
     # "with X-Glance-Registry-Purge-Props: true (exactly) those not given go" (section 3).
     purge = request.headers.get("x-glance-registry-purge-props") == "true"
     wanted = wire.read_change(body, request.image_id, purge_properties=purge)
-    changed = await registry.catalogue.write(images.change, request.image_id, wanted, registry.now(), registry.contract)
+    changed = await registry.catalogue.write(
+        images.change, request.image_id, wanted, registry.now(), request.caller, registry.contract
+    )
     return json_answer(wire.OneImage(wire.shown(changed)))
 
 
 async def delete_image(request: Request) -> Answer:
     """Removes the metadata, softly, and answers the image as it is then."""
     registry = request.registry
-    removed = await registry.catalogue.write(images.remove, request.image_id, registry.now())
+    removed = await registry.catalogue.write(images.remove, request.image_id, registry.now(), request.caller)
     return json_answer(wire.OneImage(wire.shown(removed)))
 
 
 def _query(request: Request) -> Query:
     registry = request.registry
-    return wire.read_query(
-        request.scope["query_string"], registry.contract, registry.default_page, registry.largest_page
+    return read_query(
+        request.scope["query_string"],
+        request.caller,
+        registry.contract,
+        registry.default_page,
+        registry.largest_page,
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Registry API's bodies and query strings, to and from model values.
+"""The Registry API's bodies about images, to and from model values.
 
 The Struct types are the shapes on the wire: they validate what comes in and describe it in the OpenAPI document.
 """
@@ -7,15 +7,13 @@ The Struct types are the shapes on the wire: they validate what comes in and des
 import re
 from datetime import datetime
 from typing import Annotated, Any, Literal
-from urllib.parse import parse_qsl
 
-import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from glance_registry.api.body import convert, read_object, read_switch
 from glance_registry.model.contract import Contract
 from glance_registry.model.errors import Invalid
 from glance_registry.model.image import Change, Image, Location
-from glance_registry.model.query import SORT_DIRECTIONS, SORT_KEYS, Page, Query, Sort
 
 LARGEST_32 = 2**31 - 1
 LARGEST_64 = 2**63 - 1
@@ -114,9 +112,6 @@ _SET_AS_GIVEN = (
 # means false" (protocol, section 3).
 _NUMBERS = frozenset({"size", "virtual_size", "min_disk", "min_ram"})
 _SWITCHES = frozenset({"is_public", "protected"})
-_TRUTHS = {"true": True, "t": True, "yes": True, "on": True, "1": True} | {
-    "false": False, "f": False, "no": False, "off": False, "0": False
-}  # fmt: skip
 
 
 def read_new(body: bytes, contract: Contract) -> tuple[str | None, Change]:
@@ -136,51 +131,18 @@ def read_change(body: bytes, image_id: str, *, purge_properties: bool) -> Change
 
 
 def _read_request(body: bytes) -> ImageRequest:
-    try:
-        value = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Invalid(f"The body is not valid JSON: {error}.") from None
-    except RecursionError:
-        raise Invalid("The body is not valid JSON: it is nested too deeply.") from None
-    if not isinstance(value, dict) or not isinstance(value.get("image"), dict):
+    value = read_object(body)
+    if not isinstance(value.get("image"), dict):
         raise Invalid("The body must be a JSON object with the field 'image': {\"image\": {…}}.")
-    if b"\\u0000" in body:
-        _refuse_nul(value["image"])
     image = {name: _loosen(name, given) for name, given in value["image"].items()}
-    try:
-        return msgspec.convert({**value, "image": image}, ImageRequest)
-    except msgspec.ValidationError as error:
-        raise Invalid(_sentence(str(error))) from None
+    return convert({**value, "image": image}, ImageRequest)
 
 
 def _loosen(name: str, given: Any) -> Any:
     """A number or a switch that came as a string, as what it means."""
     if name in _NUMBERS and isinstance(given, str) and re.fullmatch(r"\d{1,30}", given, re.ASCII):
         return int(given)
-    if name in _SWITCHES and isinstance(given, str | int):
-        return _TRUTHS.get(str(given).lower(), given)
-    return given
-
-
-def _refuse_nul(value: Any, field: str = "image") -> None:
-    """PostgreSQL cannot keep a NUL and no header can carry one."""
-    if isinstance(value, str) and "\0" in value:
-        raise Invalid(f"Field '{field}' holds a NUL character.")
-    if isinstance(value, list):
-        for item in value:
-            _refuse_nul(item, field)
-    if isinstance(value, dict):
-        for name, item in value.items():
-            _refuse_nul(name, field)
-            _refuse_nul(item, name)
-
-
-def _sentence(complaint: str) -> str:
-    """msgspec's complaint as a sentence that names the field: "Expected `int`, got `str` - at `$.image.size`"."""
-    what, _, path = complaint.partition(" - at ")
-    field = re.sub(r"^(key in )?\$\.?(image\.)?", "", path.strip("`"))
-    what = what.replace("`", "").replace("Expected", "expected", 1)
-    return f"Invalid value for field '{field}': {what}." if field else f"Invalid body: {what}."
+    return read_switch(given) if name in _SWITCHES else given
 
 
 def _change(request: ImageRequest, purge_properties: bool = False) -> Change:
@@ -216,38 +178,6 @@ def _locations(image: ImageBody) -> tuple[Location, ...]:
     if image.location and all(place.url != image.location for place in given):
         given.insert(0, Location(image.location))
     return tuple(given)
-
-
-def read_query(query_string: bytes, contract: Contract, default_limit: int, largest_limit: int) -> Query:
-    """The list that a query string asks for. Raises Invalid."""
-    # Compat: of a repeated parameter the first counts, an unknown one is ignored (protocol, section 3).
-    given = dict(reversed(parse_qsl(query_string.decode("latin-1"), keep_blank_values=True)))
-    return Query(
-        page=Page(_limit(given.get("limit"), default_limit, largest_limit), given.get("marker")),
-        sort=Sort(
-            _one_of("sort_key", given.get("sort_key"), SORT_KEYS),
-            _one_of("sort_dir", given.get("sort_dir"), SORT_DIRECTIONS) == "desc",
-        ),
-        public=True,
-        unlisted_statuses=contract.unlisted_statuses,
-    )
-
-
-def _limit(given: str | None, default: int, largest: int) -> int:
-    if given is None:
-        return default
-    if not re.fullmatch(r"\d{1,30}", given, re.ASCII):
-        raise Invalid("Parameter 'limit' must be a whole number, 0 or more.")
-    return min(int(given), largest)
-
-
-def _one_of(name: str, given: str | None, allowed: tuple[str, ...]) -> str:
-    """The parameter's value, or its default, which is the first allowed one."""
-    if given is None:
-        return allowed[0]
-    if given not in allowed:
-        raise Invalid(f"Parameter '{name}' must be one of: {', '.join(allowed)}.")
-    return given
 
 
 def brief(image: Image) -> BriefImage:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who is calling."""
+"""Who is calling: one module for each identity mode."""
 
 from collections.abc import Awaitable, Callable
 
@@ -7,7 +7,7 @@ from glance_registry.api.request import Request
 from glance_registry.model.access import ANYONE_IS_ADMIN, Caller
 
 Identify = Callable[[Request], Awaitable[Caller]]
-"""Finds the caller of a request."""
+"""Finds the caller of a request. Raises Unauthorized, Forbidden or Unavailable; never lets anybody in by mistake."""
 
 
 async def anyone(request: Request) -> Caller:  # noqa: ARG001 - the shape of Identify

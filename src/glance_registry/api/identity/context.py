@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mode context: an API server in front has found out who calls, and says so in headers.
+
+Source: the registry protocol, section 3, identity. The headers of anybody else are a forgery.
+"""
+
+from collections.abc import Iterable
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+
+from glance_registry.api.identity import Identify
+from glance_registry.api.request import Request
+from glance_registry.model.access import ANONYMOUS, Caller, identified
+from glance_registry.model.errors import Forbidden, Invalid
+
+_STATUS = "x-identity-status"
+_USER = "x-user-id"
+_PROJECTS = ("x-tenant-id", "x-project-id")
+_ROLES = "x-roles"
+
+
+def trust_headers(trusted: Iterable[str], writer_roles: Iterable[str]) -> Identify:
+    """Believe the identity headers that come from these addresses or networks. Raises Invalid for a wrong one."""
+    networks = [_network(text) for text in trusted]
+    writers = frozenset(role.lower() for role in writer_roles)
+
+    async def identify(request: Request) -> Caller:
+        if request.headers.get(_STATUS) is None:
+            return ANONYMOUS
+        if not _is_trusted(request.client.host if request.client else "", networks):
+            raise Forbidden("Identity headers are not accepted from this address.")
+        # "X-Identity-Status: Confirmed (exactly)".
+        if _only(request, _STATUS) != "Confirmed":
+            return ANONYMOUS
+        roles = frozenset(role.strip().lower() for role in (_only(request, _ROLES) or "").split(","))
+        project = _only(request, _PROJECTS[0]) or _only(request, _PROJECTS[1])
+        return identified(_only(request, _USER), project, roles - {""}, writers)
+
+    return identify
+
+
+def _network(text: str) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(text.strip())
+    except ValueError:
+        raise Invalid(f"[identity] trusted_addresses: '{text}' is neither an address nor a network.") from None
+
+
+def _is_trusted(host: str, networks: list[IPv4Network | IPv6Network]) -> bool:
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    return any(address in network for network in networks)
+
+
+def _only(request: Request, name: str) -> str | None:
+    """The header's value. Twice the same header could mean one thing to the server in front and another here."""
+    values = request.headers.getlist(name)
+    if len(values) > 1:
+        raise Invalid(f"Header '{name}' came more than once.")
+    return values[0] if values else None
