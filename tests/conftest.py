@@ -6,9 +6,10 @@ import itertools
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -30,6 +31,10 @@ settings.register_profile(
 settings.load_profile("default")
 
 
+def database_name(url: str) -> str:
+    return urlsplit(url).path.removeprefix("/")
+
+
 class PostgreSQL:
     """One real server for the whole run; databases are made from a template."""
 
@@ -41,6 +46,8 @@ class PostgreSQL:
             self._server = get_server(folder, cleanup_mode="delete")
         self._socket_folder = self._server.get_postmaster_info().socket_dir
         self._numbers = itertools.count()
+        for statement in ("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()"):
+            self.run(statement)  # These databases need not outlive a power cut.
 
     def url(self, database: str) -> str:
         return f"postgresql://postgres@/{database}?host={self._socket_folder}"
@@ -50,6 +57,10 @@ class PostgreSQL:
         name = f"test_{next(self._numbers)}"
         self.run(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
         return self.url(name)
+
+    def drop(self, url: str) -> None:
+        """Hundreds of databases left to the end would take the server minutes to remove."""
+        self.run(f"DROP DATABASE {database_name(url)} WITH (FORCE)")
 
     def run(self, statement: str) -> None:
         asyncio.run(self._run(statement))
@@ -63,21 +74,28 @@ class PostgreSQL:
         finally:
             await connection.close()
 
+    def close_door(self, url: str) -> None:
+        """Let nobody into a database and throw out who is there."""
+        name = database_name(url)
+        self.run(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        self.terminate(url)
+
+    def open_door(self, url: str) -> None:
+        self.run(f"ALTER DATABASE {database_name(url)} ALLOW_CONNECTIONS true")
+
+    def terminate(self, url: str) -> None:
+        """Cut every connection to a database, as a restart does."""
+        self.run(f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{database_name(url)}'")
+
     def stop(self) -> None:
         self._server.cleanup()
 
 
-class Client:
-    """Sends requests to an application in this process, on an event loop of its own."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.runner = asyncio.Runner()
-        self.application = build(settings)
-        transport = httpx.ASGITransport(self.application, raise_app_exceptions=True)
-        self._http = httpx.AsyncClient(transport=transport, base_url="http://registry.test")
+class Verbs:
+    """The requests that tests send, in the name of whoever `request` speaks for."""
 
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
-        return self.runner.run(self._http.request(method, path, **options))
+        raise NotImplementedError
 
     def get(self, path: str, **options: Any) -> httpx.Response:
         return self.request("GET", path, **options)
@@ -103,10 +121,74 @@ class Client:
         assert answer.status_code == 200, answer.text
         return answer.json()["image"]
 
+    def names(self, query: str = "") -> list[str]:
+        """The names of the images in a list."""
+        answer = self.get(f"/images?{query}")
+        assert answer.status_code == 200, answer.text
+        return [image["name"] for image in answer.json()["images"]]
+
+
+class Client(Verbs):
+    """Sends requests to an application in this process, on an event loop of its own.
+
+    They come from `address`; `build_options` are `now` and `new_id` of `app.build`.
+    """
+
+    def __init__(self, settings: Settings, *, address: str = "127.0.0.1", **build_options: Any) -> None:
+        self.runner = asyncio.Runner()
+        self.application = build(settings, **build_options)
+        transport = httpx.ASGITransport(self.application, raise_app_exceptions=True, client=(address, 50_000))
+        self.http = httpx.AsyncClient(transport=transport, base_url="http://registry.test")
+
+    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        return self.runner.run(self.http.request(method, path, **options))
+
+    def at_once(
+        self, requests: Sequence[tuple[str, str, Any]], headers: Mapping[str, str] | None = None
+    ) -> list[httpx.Response]:
+        """Send requests (method, path, JSON body) together, and wait for all the answers, which are in their order."""
+
+        async def run() -> list[httpx.Response]:
+            sent = (self.http.request(method, path, json=body, headers=headers) for method, path, body in requests)
+            return await asyncio.gather(*sent)
+
+        return self.runner.run(run())
+
+    def caller(self, project: str | None = None, roles: str | None = None, user: str | None = "somebody") -> "Caller":
+        """Somebody whom the server in front has identified (identity mode context)."""
+        return Caller(self, identity(project, roles, user))
+
+    def operate(self, operation: Callable[..., Any], *arguments: Any) -> Any:
+        """Run an operation of the catalogue, for what no request can do or see."""
+
+        async def run() -> Any:
+            registry = await self.application.open()
+            return await registry.catalogue.write(operation, *arguments)
+
+        return self.runner.run(run())
+
     def close(self) -> None:
-        self.runner.run(self._http.aclose())
+        self.runner.run(self.http.aclose())
         self.runner.run(self.application.close())
         self.runner.close()
+
+
+class Caller(Verbs):
+    """Sends requests through a client, with headers of its own."""
+
+    def __init__(self, client: Client, headers: dict[str, str]) -> None:
+        self._client = client
+        self.headers = headers
+
+    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        headers = {**self.headers, **options.pop("headers", {})}
+        return self._client.request(method, path, headers=headers, **options)
+
+
+def identity(project: str | None = None, roles: str | None = None, user: str | None = "somebody") -> dict[str, str]:
+    """The headers with which the server in front says who calls (protocol, section 3, identity)."""
+    given = {"X-Identity-Status": "Confirmed", "X-User-Id": user, "X-Tenant-Id": project, "X-Roles": roles}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 @pytest.fixture(scope="session")
@@ -125,22 +207,36 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(params=ENGINES)
-def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of a database without tables."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'empty.sqlite'}"
-    return request.getfixturevalue("postgresql").create()
+@pytest.fixture(scope="session")
+def make_database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """Makes a database with today's tables on an engine, for fixtures that live longer than a test; its URL."""
 
-
-@pytest.fixture(params=ENGINES)
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of a database with today's tables and no images."""
-    if request.param == "sqlite":
-        path = tmp_path / "registry.sqlite"
+    def make(engine: str) -> str:
+        if engine == "postgresql":
+            return request.getfixturevalue("postgresql").create("template_current")
+        path = tmp_path_factory.mktemp("database") / "registry.sqlite"
         shutil.copy(request.getfixturevalue("sqlite_template"), path)
         return f"sqlite:///{path}"
-    return request.getfixturevalue("postgresql").create("template_current")
+
+    return make
+
+
+@pytest.fixture(params=ENGINES)
+def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database without tables."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'empty.sqlite'}"
+        return
+    server = request.getfixturevalue("postgresql")
+    url = server.create()
+    yield url
+    server.drop(url)
+
+
+@pytest.fixture(params=ENGINES)
+def database(request: pytest.FixtureRequest) -> str:
+    """The URL of a database with today's tables and no images."""
+    return request.getfixturevalue(f"{request.param}_database")
 
 
 @pytest.fixture
@@ -149,6 +245,14 @@ def sqlite_database(sqlite_template: Path, tmp_path: Path) -> str:
     path = tmp_path / "registry.sqlite"
     shutil.copy(sqlite_template, path)
     return f"sqlite:///{path}"
+
+
+@pytest.fixture
+def postgresql_database(postgresql: PostgreSQL) -> Iterator[str]:
+    """For what only a server can do."""
+    url = postgresql.create("template_current")
+    yield url
+    postgresql.drop(url)
 
 
 @pytest.fixture
@@ -168,8 +272,31 @@ def queens(database: str) -> Iterator[Client]:
 
 
 @pytest.fixture
+def context(database: str) -> Iterator[Client]:
+    """A registry with the queens contract that trusts identity headers; see `Client.caller`."""
+    client = Client(Settings(database=database, contract="queens", identity_mode="context"))
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def sqlite_context(sqlite_database: str) -> Iterator[Client]:
+    """The same, where the engine makes no difference."""
+    client = Client(Settings(database=sqlite_database, contract="queens", identity_mode="context"))
+    yield client
+    client.close()
+
+
+@pytest.fixture
 def sqlite_client(sqlite_database: str) -> Iterator[Client]:
     client = Client(Settings(database=sqlite_database))
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def postgresql_client(postgresql_database: str) -> Iterator[Client]:
+    client = Client(Settings(database=postgresql_database))
     yield client
     client.close()
 

@@ -14,6 +14,8 @@ def configure(form: str) -> None:
     as_text = form == "text" or (form == "auto" and sys.stdout.isatty())
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(TextFormatter() if as_text else JsonFormatter())
+    # No line shows these; gathering them would cost more than the rest of a line.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     for chatty in ("alembic", "httpx", "_granian"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

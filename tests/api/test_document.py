@@ -2,7 +2,6 @@
 """The 2011 document, clause by clause (registry protocol, section 1)."""
 
 import pytest
-
 from tests.conftest import Client
 
 VALID = {"name": "natty", "status": "active", "disk_format": "raw", "container_format": "bare"}

@@ -10,6 +10,9 @@ from glance_registry.model.errors import Invalid
 
 T = TypeVar("T")
 
+DEEPEST = 64
+"""Levels of nesting in a body: what is kept must be read again wherever the interpreter's stack ends."""
+
 _TRUTHS = {
     **dict.fromkeys(("true", "t", "yes", "on", "1"), True),
     **dict.fromkeys(("false", "f", "no", "off", "0"), False),
@@ -26,6 +29,8 @@ def read_object(body: bytes) -> dict[str, Any]:
         raise Invalid("The body is not valid JSON: it is nested too deeply.") from None
     if not isinstance(value, dict):
         raise Invalid("The body must be a JSON object.")
+    if body.count(b"{") + body.count(b"[") > DEEPEST and _is_deeper_than(DEEPEST, value):
+        raise Invalid(f"The body is nested more than {DEEPEST} levels deep.")
     if b"\\u0000" in body:
         _refuse_nul(value)
     return value
@@ -42,6 +47,15 @@ def convert(value: Any, kind: type[T]) -> T:
 def read_switch(given: Any) -> Any:
     """A boolean that came as a string or as 0 or 1; anything else as it is, for its type to refuse."""
     return _TRUTHS.get(str(given).lower(), given) if isinstance(given, str | int) else given
+
+
+def _is_deeper_than(levels: int, value: Any) -> bool:
+    """Without recursion: the stack is what this protects."""
+    nested = [value]
+    for _ in range(levels):
+        inside = (item.values() if isinstance(item, dict) else item for item in nested)
+        nested = [inner for inner_ones in inside for inner in inner_ones if isinstance(inner, dict | list)]
+    return bool(nested)
 
 
 def _refuse_nul(value: Any, field: str = "body") -> None:

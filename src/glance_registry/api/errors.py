@@ -48,6 +48,8 @@ def answer_error(error: RegistryError, accept: str) -> Answer:
     answer = error_body(status, str(error), accept)
     if isinstance(error, MethodNotAllowed):
         answer.raw_headers.append((b"allow", ", ".join(error.allowed).encode()))
+    if isinstance(error, Unauthorized) and error.challenge:
+        answer.raw_headers.append((b"www-authenticate", error.challenge.encode()))
     if status is HTTPStatus.SERVICE_UNAVAILABLE:
         answer.raw_headers.append((b"retry-after", str(RETRY_AFTER_SECONDS).encode()))
     return answer

@@ -4,11 +4,12 @@
 import os
 import time
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from glance_registry.catalogue import images
 from glance_registry.catalogue.engine import Catalogue
+from glance_registry.model.errors import Unavailable
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
 COUNT_IMAGES_EVERY = 60
@@ -26,6 +27,10 @@ class Metrics:
     content_type = CONTENT_TYPE_LATEST.encode()
 
     def __init__(self) -> None:
+        several = "PROMETHEUS_MULTIPROC_DIR" in os.environ
+        if several:
+            # prometheus_client chose where values live when it was loaded, which was before there were workers.
+            values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
         own = CollectorRegistry()
         self._requests = Counter(
             "glance_registry_requests", "Requests answered.", ("method", "route", "status"), registry=own
@@ -53,7 +58,7 @@ class Metrics:
         for code in DATABASE_ERRORS:
             self._database_errors.labels(code)
         self._exposed = own
-        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        if several:
             # Each worker keeps its counters in a file there; whichever is asked adds them up.
             self._exposed = CollectorRegistry()
             MultiProcessCollector(self._exposed)  # type: ignore[no-untyped-call]
@@ -76,7 +81,10 @@ class Metrics:
         """Bring the number of images up to date, unless it was counted a moment ago."""
         if time.monotonic() - self._counted_at < COUNT_IMAGES_EVERY:
             return
-        counts = await catalogue.read(images.count_by_status)
+        try:
+            counts = await catalogue.read(images.count_by_status)
+        except Unavailable:
+            return  # The other counters are needed most while the database is away.
         self._counted_at = time.monotonic()
         self._statuses |= counts.keys()
         for status in self._statuses:

@@ -7,7 +7,6 @@ from msgspec import Struct
 
 from glance_registry.api.answer import Answer, json_answer, text_answer
 from glance_registry.api.request import Request
-from glance_registry.catalogue.engine import ping
 
 
 class Versions(Struct):
@@ -28,7 +27,7 @@ async def list_versions_as_choices(request: Request) -> Answer:  # noqa: ARG001
 
 async def check_health(request: Request) -> Answer:
     """`OK` when the database answers; 503 with the reason when not."""
-    await request.registry.catalogue.read(ping)
+    await request.registry.catalogue.check()
     return text_answer("OK\n")
 
 

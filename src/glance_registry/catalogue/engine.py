@@ -9,10 +9,10 @@ operation each. Driver errors become ours here and nowhere else.
 import random
 import sqlite3
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Concatenate, ParamSpec, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import URL, Connection, make_url, select
+from sqlalchemy import URL, Connection, Select, make_url, select
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -39,13 +39,12 @@ class Catalogue(ABC):
         """
 
     @abstractmethod
+    async def check(self) -> None:
+        """Raise Unavailable unless the database answers."""
+
+    @abstractmethod
     async def close(self) -> None:
         """Finish the writes that were accepted, then let go of the database."""
-
-
-def ping(connection: Connection) -> None:
-    """The smallest operation: it succeeds when the database answers."""
-    connection.execute(select(1)).close()
 
 
 def bind(operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> Callable[[Connection], T]:
@@ -57,11 +56,49 @@ def bind(operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> Calla
     return run
 
 
+class Prepared:
+    """A constant statement, compiled once for each kind of database and then handed to the driver.
+
+    For the point read: there SQLAlchemy's execution costs more than the query. Rows are plain tuples, as the
+    driver has them. A failure is left to SQLAlchemy, which runs the statement again and knows what to do.
+    """
+
+    def __init__(self, statement: Select[Any]) -> None:
+        self._statement = statement
+        self._compiled: dict[str, tuple[str, list[str]]] = {}
+
+    def first(self, connection: Connection, parameters: Mapping[str, Any]) -> tuple[Any, ...] | None:
+        sql, names = self._compiled.get(connection.dialect.name) or self._compile(connection)
+        cursor = connection.connection.cursor()
+        try:
+            cursor.execute(sql, tuple([parameters[name] for name in names]))
+            return cursor.fetchone()
+        except Exception:
+            row = connection.execute(self._statement, dict(parameters)).first()
+            return None if row is None else tuple(row)
+        finally:
+            cursor.close()
+
+    def _compile(self, connection: Connection) -> tuple[str, list[str]]:
+        compiled = self._statement.compile(dialect=connection.dialect)
+        assert compiled.positiontup is not None  # Both of our drivers number their parameters.
+        self._compiled[connection.dialect.name] = str(compiled), compiled.positiontup
+        return self._compiled[connection.dialect.name]
+
+
+_ONE = Prepared(select(1))
+
+
+def ping(connection: Connection) -> None:
+    """The smallest operation: it succeeds when the database answers."""
+    _ONE.first(connection, {})
+
+
 def parse_url(text: str) -> URL:
     """A database URL as SQLAlchemy knows it, with the driver that we use. Raises Invalid when we have none."""
     try:
         url = make_url(text)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # ValueError: a port that is no number.
         # The text may hold a password: it is not repeated.
         raise Invalid("The database URL cannot be read; write sqlite:///FILE or postgresql://USER@HOST/NAME.") from None
     kind = url.get_backend_name()
@@ -117,7 +154,9 @@ def _translate_sqlstate(state: str | None, error: DBAPIError) -> RegistryError |
         return StorageFull("The database has no room left; free some and try again.")
     if state in ("25006", "57P03"):
         return Unavailable("The database takes no writes now.")
-    if error.connection_invalidated or state is None or state[:2] in ("08", "53", "57", "40"):
+    # Without a statement it is the connection that was refused: no such database, wrong password, too many clients.
+    refused = error.statement is None
+    if refused or error.connection_invalidated or state is None or state[:2] in ("08", "53", "57", "40"):
         return Unavailable("The database does not answer.")
     return None
 

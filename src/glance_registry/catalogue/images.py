@@ -11,8 +11,8 @@ from glance_registry.catalogue import properties
 from glance_registry.catalogue.filters import conditions
 from glance_registry.catalogue.instants import to_column
 from glance_registry.catalogue.paging import page
-from glance_registry.catalogue.rows import COLUMNS, as_image, as_row, row_to_change, visible_row
-from glance_registry.catalogue.tables import image_members, images, tombstones
+from glance_registry.catalogue.rows import ROW, as_row, as_stored, locked, seen
+from glance_registry.catalogue.tables import image_members, image_properties, images, tombstones
 from glance_registry.model.access import Caller, check_may_change, permitted
 from glance_registry.model.contract import Contract
 from glance_registry.model.errors import Conflict, NotFound
@@ -37,17 +37,17 @@ _SAVE = update(images).where(
 
 def get(connection: Connection, image_id: str, caller: Caller, contract: Contract) -> Image:
     """One image. Raises NotFound when there is none that the caller may see."""
-    row = visible_row(connection, image_id, caller)
+    image = seen(connection, image_id, caller).image
     # "Deleted: 404, but an admin still sees it by id" (protocol, section 3), where the contract says so.
-    if row.deleted_at is not None and not (caller.admin and contract.admin_sees_deleted):
+    if image.deleted and not (caller.admin and contract.admin_sees_deleted):
         raise NotFound("Image not found")
-    return as_image(row)
+    return image
 
 
 def find(connection: Connection, query: Query, caller: Caller) -> list[Image]:
     """A page of the images asked for. Raises Invalid when the marker is not an image."""
-    statement = page(select(*COLUMNS).where(*conditions(query, caller)), query, caller, connection)
-    return [as_image(row) for row in connection.execute(statement)]
+    statement = page(ROW.where(*conditions(query, caller)), query, caller, connection)
+    return [as_stored(row).image for row in connection.execute(statement, {"project": caller.project})]
 
 
 def add(connection: Connection, image: Image) -> Image:
@@ -66,20 +66,18 @@ def change(
 
     Raises NotFound, Forbidden, Conflict (status or version is another than the change starts from), Invalid.
     """
-    row = row_to_change(connection, image_id)
-    image = as_image(row)
+    number, image = locked(connection, image_id)
     check_may_change(caller, image)
     changed = permitted(caller, wanted).apply(image, now)
     contract.check(changed)
-    return _save(connection, row.number, image, changed)
+    return _save(connection, number, image, changed)
 
 
 def remove(connection: Connection, image_id: str, now: datetime, caller: Caller) -> Image:
     """Delete an image softly; its id stays taken. Raises NotFound, or Forbidden (a protected one, too)."""
-    row = row_to_change(connection, image_id)
-    image = as_image(row)
+    number, image = locked(connection, image_id)
     check_may_change(caller, image)
-    return _save(connection, row.number, image, delete(image, now))
+    return _save(connection, number, image, delete(image, now))
 
 
 def count_by_status(connection: Connection) -> dict[str, int]:
@@ -109,7 +107,7 @@ def after(connection: Connection, created_at: datetime | None, image_id: str, li
     theirs = select(image_members).where(image_members.c.image_number.in_(list(members)))
     for row in connection.execute(theirs.order_by(image_members.c.member_id)):
         members[row.image_number].append(Member(member_id=row.member_id, can_share=row.can_share))
-    return [Kept(as_image(row), tuple(members[row.number])) for row in rows]
+    return [Kept(as_stored(row).image, tuple(members[row.number])) for row in rows]
 
 
 def add_all(connection: Connection, wanted: Sequence[Kept]) -> int:
@@ -121,15 +119,20 @@ def add_all(connection: Connection, wanted: Sequence[Kept]) -> int:
             new.setdefault(kept.image.id, kept)
     if not new:
         return 0
-    rows = connection.execute(_INSERT_ALL, [as_row(kept.image) for kept in new.values()])
-    members = []
-    for row in rows.all():
-        kept = new[row.id]
-        properties.replace(connection, row.number, {}, kept.image.properties)
-        members += [
-            {"member_id": member.member_id, "image_number": row.number, "can_share": member.can_share}
-            for member in kept.members
-        ]
+    rows = connection.execute(_INSERT_ALL, [as_row(kept.image) for kept in new.values()]).all()
+    # For all images at once: on a server a statement for each would cost most of the time.
+    found = [
+        {"name": name, "value": properties.search_key(value), "image_number": row.number}
+        for row in rows
+        for name, value in new[row.id].image.properties.items()
+    ]
+    members = [
+        {"member_id": member.member_id, "image_number": row.number, "can_share": member.can_share}
+        for row in rows
+        for member in new[row.id].members
+    ]
+    if found:
+        connection.execute(insert(image_properties), found)
     if members:
         connection.execute(insert(image_members), members)
     return len(new)

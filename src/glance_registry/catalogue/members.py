@@ -4,9 +4,9 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, delete, insert, select, true, update
+from sqlalchemy import ColumnElement, Connection, delete, false, insert, select, true, update
 
-from glance_registry.catalogue.rows import as_image, row_to_change, visible_row
+from glance_registry.catalogue.rows import locked, seen
 from glance_registry.catalogue.tables import image_members, images
 from glance_registry.model.access import Caller, check_may_share
 from glance_registry.model.errors import NotFound
@@ -22,22 +22,22 @@ class SharedImage(NamedTuple):
 
 def find(connection: Connection, image_id: str, caller: Caller) -> list[Member]:
     """The members of an image; a member who lists sees only itself. Raises NotFound."""
-    row = visible_row(connection, image_id, caller)
-    if row.deleted_at is not None and not caller.admin:
+    number, image = seen(connection, image_id, caller)
+    if image.deleted and not caller.admin:
         raise NotFound("Image not found")
-    members = _members(connection, row.number)
-    if caller.admin or caller.writer or caller.owns(as_image(row)):
+    members = _members(connection, number)
+    if caller.admin or caller.writer or caller.owns(image):
         return members
     return [member for member in members if member.member_id == caller.project]
 
 
 def find_shared(connection: Connection, member_id: str, caller: Caller) -> list[SharedImage]:
     """The images that are shared with a member, as far as they are the caller's or shared with the caller."""
-    own_business = (
-        true()
-        if caller.admin or caller.writer or (caller.project is not None and caller.project == member_id)
-        else images.c.owner == caller.project
-    )
+    if caller.admin or caller.writer or (caller.project is not None and caller.project == member_id):
+        own_business: ColumnElement[bool] = true()
+    else:
+        # A caller without project owns nothing, images without owner least of all.
+        own_business = false() if caller.project is None else images.c.owner == caller.project
     statement = (
         select(images.c.id, image_members.c.can_share)
         .join(images, images.c.number == image_members.c.image_number)
@@ -76,11 +76,11 @@ def _to_share(connection: Connection, image_id: str, caller: Caller) -> tuple[in
 
     The row is locked: two changes of one image's members come one after the other.
     """
-    visible_row(connection, image_id, caller)
-    row = row_to_change(connection, image_id)
-    members = {member.member_id: member for member in _members(connection, row.number)}
-    check_may_share(caller, as_image(row), members.get(caller.project or ""))
-    return row.number, members
+    seen(connection, image_id, caller)
+    number, image = locked(connection, image_id)
+    members = {member.member_id: member for member in _members(connection, number)}
+    check_may_share(caller, image, members.get(caller.project or ""))
+    return number, members
 
 
 def _members(connection: Connection, number: int) -> list[Member]:

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, func, select, tuple_
 
 from glance_registry.catalogue.tables import images
-from glance_registry.catalogue.visible import readable
+from glance_registry.catalogue.visible import readable, sight
 from glance_registry.model.access import Caller
 from glance_registry.model.errors import Invalid
 from glance_registry.model.query import Query
@@ -29,7 +29,8 @@ def page(statement: Select[Any], query: Query, caller: Caller, connection: Conne
     """
     keys = _keys(query.sort.key)
     if query.page.marker is not None:
-        marker = connection.execute(select(*keys).where(images.c.id == query.page.marker, readable(caller))).first()
+        place = select(*keys).where(images.c.id == query.page.marker, readable(sight(caller)))
+        marker = connection.execute(place, {"project": caller.project}).first()
         if marker is None:
             raise Invalid(f"Marker '{query.page.marker}' is not an image.")
         here, there = tuple_(*keys), tuple_(*marker)

@@ -7,9 +7,11 @@ from datetime import datetime
 from msgspec import Struct
 from sqlalchemy import Connection, delete, insert, select
 
+from glance_registry.catalogue import properties
 from glance_registry.catalogue.images import ids_taken
 from glance_registry.catalogue.instants import from_column, to_column
-from glance_registry.catalogue.tables import images, tombstones
+from glance_registry.catalogue.rows import ROW, as_stored
+from glance_registry.catalogue.tables import image_members, images, tombstones
 
 
 class Tombstone(Struct, frozen=True):
@@ -22,18 +24,22 @@ class Tombstone(Struct, frozen=True):
 def purge(connection: Connection, deleted_before: datetime, now: datetime, limit: int) -> int:
     """Purge up to `limit` images deleted before a time; how many went. A small limit lets other writes in between."""
     oldest = (
-        select(images.c.id)
-        .where(images.c.deleted_at < to_column(deleted_before))
+        ROW.where(images.c.deleted_at < to_column(deleted_before))
         .order_by(images.c.deleted_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    ids = list(connection.execute(oldest).scalars())
-    if ids:
+    gone = [as_stored(row) for row in connection.execute(oldest).all()]
+    if gone:
         purged_at = to_column(now)
-        connection.execute(insert(tombstones), [{"id": image_id, "purged_at": purged_at} for image_id in ids])
-        connection.execute(delete(images).where(images.c.id.in_(ids)))
-    return len(ids)
+        connection.execute(insert(tombstones), [{"id": image.id, "purged_at": purged_at} for _, image in gone])
+        # SQLite gives the number of the newest row that goes to the next image: nothing may be left under it.
+        for number, image in gone:
+            properties.replace(connection, number, image.properties, {})
+        numbers = [number for number, _ in gone]
+        connection.execute(delete(image_members).where(image_members.c.image_number.in_(numbers)))
+        connection.execute(delete(images).where(images.c.number.in_(numbers)))
+    return len(gone)
 
 
 def tombstones_after(connection: Connection, image_id: str, limit: int) -> list[Tombstone]:

@@ -1,71 +1,90 @@
 # SPDX-License-Identifier: Apache-2.0
 """An image's row: how it is found by id, and what it is as a value."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Row, bindparam, select
+from sqlalchemy import Connection, bindparam, select
 
+from glance_registry.catalogue.engine import Prepared
 from glance_registry.catalogue.instants import from_column, to_column
 from glance_registry.catalogue.tables import images
-from glance_registry.catalogue.visible import readable
+from glance_registry.catalogue.visible import Sight, readable, sight
 from glance_registry.model.access import Caller
 from glance_registry.model.errors import NotFound
 from glance_registry.model.image import Image, Location
 
-COLUMNS = [column for column in images.c if column is not images.c.number]
+
+class Stored(NamedTuple):
+    """An image and the number of its row, by which the other tables know it."""
+
+    number: int
+    image: Image
+
+
 _PLAIN = [
     column.name
-    for column in COLUMNS
-    if column.name not in ("created_at", "updated_at", "deleted_at", "properties", "locations")
+    for column in images.c
+    if column.name not in ("number", "created_at", "updated_at", "deleted_at", "properties", "locations")
 ]
 _read_properties = msgspec.json.Decoder(dict[str, str]).decode
 _read_locations = msgspec.json.Decoder(tuple[Location, ...]).decode
 _write_json = msgspec.json.Encoder().encode
 
-_BY_ID = select(images).where(images.c.id == bindparam("image_id"))
+ROW = select(images)
+"""What `as_stored` reads."""
+
+_BY_ID = ROW.where(images.c.id == bindparam("image_id"))
+_SEEN_BY_ID = {sight: Prepared(_BY_ID.where(readable(sight))) for sight in Sight}
 _BY_ID_TO_CHANGE = _BY_ID.with_for_update()
 
 
-def visible_row(connection: Connection, image_id: str, caller: Caller) -> Row[Any]:
-    """The row of an image, deleted or not. Raises NotFound when the caller may not see it, or there is none."""
-    # An admin may see all: the commonest and shortest statement.
-    statement = _BY_ID if caller.admin else _BY_ID.where(readable(caller))
-    row = connection.execute(statement, {"image_id": image_id}).first()
+def seen(connection: Connection, image_id: str, caller: Caller) -> Stored:
+    """An image, deleted or not. Raises NotFound when there is none that the caller may see."""
+    row = _SEEN_BY_ID[sight(caller)].first(connection, {"image_id": image_id, "project": caller.project})
     if row is None:
         raise NotFound("Image not found")
-    return row
+    return as_stored(row)
 
 
-def row_to_change(connection: Connection, image_id: str) -> Row[Any]:
-    """The row of an image that is not deleted, locked against other changes. Raises NotFound."""
+def locked(connection: Connection, image_id: str) -> Stored:
+    """An image that is not deleted, locked against other changes. Raises NotFound."""
     row = connection.execute(_BY_ID_TO_CHANGE, {"image_id": image_id}).first()
-    if row is None or row.deleted_at is not None:
+    stored = None if row is None else as_stored(row)
+    if stored is None or stored.image.deleted:
         raise NotFound("Image not found")
-    return row
+    return stored
 
 
-def as_image(row: Row[Any]) -> Image:
-    return Image(
-        id=row.id,
-        version=row.version,
-        created_at=from_column(row.created_at),
-        updated_at=from_column(row.updated_at),
-        deleted_at=None if row.deleted_at is None else from_column(row.deleted_at),
-        name=row.name,
-        status=row.status,
-        visibility=row.visibility,
-        disk_format=row.disk_format,
-        container_format=row.container_format,
-        size=row.size,
-        virtual_size=row.virtual_size,
-        checksum=row.checksum,
-        owner=row.owner,
-        min_disk=row.min_disk,
-        min_ram=row.min_ram,
-        protected=row.protected,
-        properties=_read_properties(row.properties),
-        locations=_read_locations(row.locations),
+def as_stored(row: Sequence[Any]) -> Stored:
+    """A row of `ROW`. Its values come as the driver has them: SQLite knows no booleans."""
+    (number, image_id, version, created_at, updated_at, deleted_at, name, status, visibility, disk_format,
+     container_format, size, virtual_size, checksum, owner, min_disk, min_ram, protected, properties,
+     locations) = row  # fmt: skip
+    return Stored(
+        number,
+        Image(
+            id=image_id,
+            version=version,
+            created_at=from_column(created_at),
+            updated_at=from_column(updated_at),
+            deleted_at=None if deleted_at is None else from_column(deleted_at),
+            name=name,
+            status=status,
+            visibility=visibility,
+            disk_format=disk_format,
+            container_format=container_format,
+            size=size,
+            virtual_size=virtual_size,
+            checksum=checksum,
+            owner=owner,
+            min_disk=min_disk,
+            min_ram=min_ram,
+            protected=bool(protected),
+            properties=_read_properties(properties),
+            locations=_read_locations(locations),
+        ),
     )
 
 

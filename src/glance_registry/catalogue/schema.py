@@ -34,7 +34,9 @@ class State(Enum):
 
 async def state(database_url: str) -> State:
     """What is in the database. Raises Invalid or Unavailable."""
-    return await _run(parse_url(database_url), _state)
+    url = parse_url(database_url)
+    # To look must not create the file.
+    return State.EMPTY if _is_absent_file(url) else await _run(url, _state)
 
 
 async def upgrade(database_url: str, to: str = HEAD) -> None:
@@ -53,6 +55,10 @@ def refusal(found: State) -> str:
         case State.FOREIGN:
             return f"The database {found.value}; give the registry a database of its own."
     return f"The database {found.value}; run that release or restore a backup."
+
+
+def _is_absent_file(url: URL) -> bool:
+    return url.get_backend_name() == "sqlite" and not Path(url.database or "").exists()
 
 
 def _state(connection: Connection) -> State:

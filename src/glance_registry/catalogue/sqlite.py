@@ -21,7 +21,7 @@ from sqlalchemy import URL, Connection, create_engine
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
-from glance_registry.catalogue.engine import Catalogue, Operation, P, T, bind, translate
+from glance_registry.catalogue.engine import Catalogue, Operation, P, T, bind, ping, translate
 from glance_registry.model.errors import Unavailable
 
 log = logging.getLogger(__name__)
@@ -40,6 +40,8 @@ _STEPS_PER_TICK = 4_000
 _TICKS_ON_LOOP = 10
 
 _READ_THREADS = 2
+
+_HEADER = b"SQLite format 3\0"
 
 
 def connect(url: URL, *, read_only: bool = False) -> Connection:
@@ -73,6 +75,33 @@ def create_file(url: URL) -> None:
         raise Unavailable(f"The database file cannot be opened: {error.strerror}.") from error
 
 
+class _File:
+    """The database's file, which must stay where it was: what is written into a file that was moved away or replaced
+    while it was open is on disk, but nobody will find it there."""
+
+    def __init__(self, url: URL) -> None:
+        self._path = url.database or ""
+        self._identity = self._identify()
+
+    def check(self) -> None:
+        """Raise Unavailable unless the file is the one that was opened."""
+        if self._identify() != self._identity:
+            raise Unavailable("The database file was replaced while the registry was running.")
+
+    def check_header(self) -> None:
+        """Raise Unavailable unless the file still begins as a database does; no read asks for that page again."""
+        with open(self._path, "rb") as stream:  # noqa: PTH123 - shorter than a Path that is used once
+            if stream.read(len(_HEADER)) not in (_HEADER, b""):
+                raise Unavailable("The database file cannot be used.")
+
+    def _identify(self) -> tuple[int, int]:
+        try:
+            found = os.stat(self._path)  # noqa: PTH116 - once for each group of writes
+        except OSError:
+            raise Unavailable("The database file is not there any more.") from None
+        return found.st_dev, found.st_ino
+
+
 def driver(connection: Connection) -> sqlite3.Connection:
     """The driver's own connection, for BEGIN and COMMIT, which SQLAlchemy must not add its own to."""
     return connection.connection.driver_connection  # type: ignore[return-value]
@@ -87,7 +116,8 @@ class SqliteCatalogue(Catalogue):
         try:
             self._reader = self._open_reader()
             self._budget = _Budget(driver(self._reader))
-            self._writer = _Writer(connect(url))
+            self._file = _File(url)
+            self._writer = _Writer(connect(url), self._file)
         except Exception as error:
             raise translate(error) from error
         self._thread_local = threading.local()
@@ -118,6 +148,11 @@ class SqliteCatalogue(Catalogue):
 
     async def write(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._writer.submit(bind(operation, *args, **kwargs))
+
+    async def check(self) -> None:
+        self._file.check()
+        self._file.check_header()
+        await self.read(ping)
 
     async def close(self) -> None:
         loop = asyncio.get_running_loop()
@@ -162,9 +197,10 @@ class _Outcome(NamedTuple):
 class _Writer(threading.Thread):
     """The one thread of this process that writes."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, file: _File) -> None:
         super().__init__(name="write", daemon=True)
         self._connection = connection
+        self._file = file
         self._driver = driver(connection)
         self._waiting: SimpleQueue[_Job | None] = SimpleQueue()
         self._finishing = False
@@ -209,6 +245,7 @@ class _Writer(threading.Thread):
     def _commit(self, batch: list[_Job]) -> list[_Outcome]:
         """Run the batch in one transaction, each job in a savepoint of its own."""
         try:
+            self._file.check()
             self._driver.execute("BEGIN IMMEDIATE")
             outcomes = [self._attempt(job) for job in batch]
             self._driver.execute("COMMIT")

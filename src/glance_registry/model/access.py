@@ -7,11 +7,12 @@ Source: the registry protocol, section 3, identity and members.
 from msgspec import Struct
 from msgspec.structs import replace
 
-from glance_registry.model.errors import Forbidden, NotFound
+from glance_registry.model.errors import Forbidden, Invalid, NotFound
 from glance_registry.model.image import Change, Image
 from glance_registry.model.member import Member
 
 ADMIN_ROLE = "admin"
+LONGEST_PROJECT = 255
 
 
 class Caller(Struct, frozen=True, kw_only=True):
@@ -43,7 +44,12 @@ ANONYMOUS = Caller()
 
 
 def identified(user: str | None, project: str | None, roles: frozenset[str], writer_roles: frozenset[str]) -> Caller:
-    """The caller whom an identity mode has found; roles are in lower case."""
+    """The caller whom an identity mode has found; roles are in lower case.
+
+    Raises Invalid when the project's id is too long to be the owner of an image.
+    """
+    if project and len(project) > LONGEST_PROJECT:
+        raise Invalid(f"The project's id is longer than {LONGEST_PROJECT} characters.")
     return Caller(
         user=user or None,
         project=project or None,

@@ -23,9 +23,13 @@ class NotFound(RegistryError):
 
 
 class Unauthorized(RegistryError):
-    """The caller must say who it is, and has not done so, or not convincingly."""
+    """The caller must say who it is, and has not done so, or not convincingly; `challenge` says how it can."""
 
     code = "unauthorized"
+
+    def __init__(self, sentence: str, challenge: str = "") -> None:
+        super().__init__(sentence)
+        self.challenge = challenge
 
 
 class Forbidden(RegistryError):
@@ -50,6 +54,12 @@ class Unavailable(RegistryError):
     """The database does not answer now; the same request may succeed later."""
 
     code = "unavailable"
+
+
+class IdentityUnavailable(Unavailable):
+    """What knows the callers does not answer now, so nobody is let in; the same request may succeed later."""
+
+    code = "identity-unavailable"
 
 
 class StorageFull(RegistryError):

@@ -7,7 +7,8 @@ control characters or outer blanks; `x-image-meta-encoded` lists the headers wit
 """
 
 import re
-from collections.abc import Iterable
+from functools import lru_cache
+from itertools import chain
 from urllib.parse import quote
 
 from glance_registry.api.answer import Header
@@ -15,11 +16,13 @@ from glance_registry.api.registry.wire import ShownImage
 
 MOST_PROPERTIES = 80
 MOST_BYTES = 32 * 1024
-"""Python's HTTP clients stop at 100 headers and 64 KiB (protocol, section 1)."""
+MOST_HEADERS = 95
+"""Python's HTTP clients stop at 100 headers and 64 KiB (protocol, section 1); some are not about the image."""
 
 _PREFIX = b"x-image-meta-"
+_FREE_TEXT = frozenset({"name", "owner", "checksum", "disk_format", "container_format", "location"})
 _FIELDS = tuple(
-    (name, _PREFIX + name.encode())
+    (name, _PREFIX + name.encode(), name in _FREE_TEXT)
     for name in ShownImage.__struct_fields__
     if name not in ("properties", "location_data")
 )
@@ -35,18 +38,19 @@ def image_headers(image: ShownImage) -> list[Header]:
     since a header's name has none."""
     encoded: list[bytes] = []
     headers = [
-        (header, _value(header, value, encoded))
-        for name, header in _FIELDS
+        (header, _value(header, value, encoded) if is_free_text else str(value).encode())
+        for name, header, is_free_text in _FIELDS
         if (value := getattr(image, name)) is not None
     ]
+    encoded_fields = len(encoded)
     properties: dict[bytes, bytes] = {}
     for name, text in image.properties.items():
-        header = b"x-image-meta-property-" + quote(name.lower(), safe=_NAME_SAFE).lower().encode()
+        header = _property_header(name)
         if header not in properties:
             properties[header] = _value(header, text, encoded)
-    if len(properties) > MOST_PROPERTIES or _size(headers) + _size(properties.items()) > MOST_BYTES:
+    if _is_too_much(headers, properties, encoded):
         properties = {}
-        encoded = [header for header in encoded if any(header == kept for kept, _ in headers)]
+        del encoded[encoded_fields:]
     headers += properties.items()
     if omitted := len(image.properties) - len(properties):
         headers.append((b"x-image-meta-properties-omitted", str(omitted).encode()))
@@ -55,13 +59,23 @@ def image_headers(image: ShownImage) -> list[Header]:
     return headers
 
 
-def _value(header: bytes, value: str | int | bool, encoded: list[bytes]) -> bytes:
-    text = str(value)
-    if _NEEDS_ENCODING.search(text):
+@lru_cache(maxsize=4096)
+def _property_header(name: str) -> bytes:
+    """The same names come again and again, on every image."""
+    return b"x-image-meta-property-" + quote(name.lower(), safe=_NAME_SAFE).lower().encode()
+
+
+def _value(header: bytes, text: str, encoded: list[bytes]) -> bytes:
+    # Most texts are printable and start and end so: that is quicker to see than to search for what must be encoded.
+    if not (text.isprintable() and text[:1] != " " != text[-1:]) and _NEEDS_ENCODING.search(text):
         encoded.append(header)
         return quote(text, safe="").encode()
     return text.encode()
 
 
-def _size(headers: Iterable[Header]) -> int:
-    return sum(len(name) + len(value) + 4 for name, value in headers)
+def _is_too_much(headers: list[Header], properties: dict[bytes, bytes], encoded: list[bytes]) -> bool:
+    # Two more may follow: how many properties were omitted, and what is encoded.
+    if len(properties) > MOST_PROPERTIES or len(headers) + len(properties) + 2 > MOST_HEADERS:
+        return True
+    texts = list(chain(encoded, chain.from_iterable(headers), chain.from_iterable(properties.items())))
+    return len(b"".join(texts)) + 2 * len(texts) > MOST_BYTES

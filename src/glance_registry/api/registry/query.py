@@ -118,7 +118,7 @@ def _deleted(given: str | None, changes_since: datetime | None) -> bool | None:
 
 
 def _limit(given: str | None, default: int, largest: int) -> int:
-    return default if given is None else min(_whole(LARGEST_64)("limit", given), largest)
+    return min(default if given is None else _whole(LARGEST_64)("limit", given), largest)
 
 
 def _one_of(name: str, given: str | None, allowed: tuple[str, ...]) -> str:

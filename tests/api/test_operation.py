@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What operators ask: is the database there, and what has the program done."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from tests.conftest import Client, PostgreSQL
+from tests.raw import ask
+
+from glance_registry.settings import Settings
+
+Samples = dict[tuple[str, ...], float]
+
+
+def scrape(client: Client) -> dict[str, Samples]:
+    """The samples by name, then by their labels' values in the labels' alphabetical order."""
+    answer = client.get("/metrics")
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Samples] = {}
+    for family in text_string_to_metric_families(answer.text):
+        for sample in family.samples:
+            values = tuple(value for _, value in sorted(sample.labels.items()))
+            found.setdefault(sample.name, {})[values] = sample.value
+    return found
+
+
+def test_a_registry_whose_database_answers_is_healthy(client: Client) -> None:
+    answer = client.get("/healthcheck")
+
+    assert (answer.status_code, answer.text) == (200, "OK\n")
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+
+
+def test_a_server_that_is_away_is_unhealthy_until_it_is_back(
+    postgresql: PostgreSQL, postgresql_database: str, postgresql_client: Client
+) -> None:
+    image = postgresql_client.add()
+
+    postgresql.close_door(postgresql_database)
+    away = postgresql_client.get("/healthcheck")
+    postgresql.open_door(postgresql_database)
+
+    assert (away.status_code, away.text) == (503, "The database does not answer.\n")
+    assert postgresql_client.get("/healthcheck").status_code == 200
+    assert postgresql_client.show(image["id"]) == image
+
+
+GARBAGE = b"garbage!" * 8192
+
+
+def _overwritten(path: Path) -> Callable[[], object]:
+    kept = path.read_bytes()
+    path.write_bytes(GARBAGE)
+    return lambda: path.write_bytes(kept)
+
+
+def _replaced(path: Path) -> Callable[[], object]:
+    aside = path.rename(path.with_suffix(".aside"))
+    path.write_bytes(GARBAGE)
+    return lambda: aside.replace(path)
+
+
+def _moved_away(path: Path) -> Callable[[], object]:
+    aside = path.rename(path.with_suffix(".aside"))
+    return lambda: aside.replace(path)
+
+
+SPOILED = {"overwritten": _overwritten, "replaced": _replaced, "moved away": _moved_away}
+
+
+@pytest.mark.parametrize("how", SPOILED)
+def test_a_registry_whose_file_is_spoilt_is_unhealthy_until_it_is_back(sqlite_database: str, how: str) -> None:
+    client = Client(Settings(database=sqlite_database))
+    client.add(id="one")
+
+    restore = SPOILED[how](Path(sqlite_database.removeprefix("sqlite:///")))
+    away = client.get("/healthcheck")
+    restore()
+    back = client.get("/healthcheck")
+    client.close()
+
+    assert away.status_code == 503
+    assert away.text.startswith("The database ")
+    assert back.status_code == 200
+
+
+@pytest.mark.parametrize("how", ["replaced", "moved away"])
+def test_a_write_into_a_file_that_is_not_there_any_more_is_not_acknowledged(sqlite_database: str, how: str) -> None:
+    client = Client(Settings(database=sqlite_database))
+    client.add(id="one")
+
+    SPOILED[how](Path(sqlite_database.removeprefix("sqlite:///")))
+    answer = client.post("/images", {"image": {"disk_format": "raw", "container_format": "bare"}})
+    client.close()
+
+    assert answer.status_code == 503
+
+
+def test_requests_are_counted_by_method_route_and_status(client: Client) -> None:
+    image = client.add()
+    for _ in range(3):
+        client.show(image["id"])
+    client.get("/images/none")
+    client.get("/nothing")
+    client.request("BREW", "/images")
+
+    found = scrape(client)
+
+    counted = found["glance_registry_requests_total"]
+    assert counted["POST", "/images", "200"] == 1
+    assert counted["GET", "/images/{image_id}", "200"] == 3
+    assert counted["GET", "/images/{image_id}", "404"] == 1
+    assert counted["GET", "-", "404"] == 1
+    assert counted["other", "-", "405"] == 1
+    assert found["glance_registry_request_seconds_count"]["GET", "/images/{image_id}"] == 4
+
+
+def test_no_request_can_make_as_many_time_series_as_it_likes(sqlite_client: Client) -> None:
+    for number in range(50):
+        ask(sqlite_client, f"METHOD{number}", "/images")
+        ask(sqlite_client, "GET", f"/nothing/{number}")
+        ask(sqlite_client, "GET", f"/images/{number}")
+
+    assert len(scrape(sqlite_client)["glance_registry_requests_total"]) == 3
+
+
+def test_images_are_counted_by_status_without_the_deleted_ones(client: Client) -> None:
+    for status in ("active", "active", "active", "queued"):
+        gone = client.add(status=status, is_public=status == "queued")
+    client.delete(f"/images/{client.add()['id']}")
+    client.delete(f"/images/{gone['id']}")
+
+    assert scrape(client)["glance_registry_images"] == {("active",): 3}
+
+
+def test_errors_of_the_database_are_counted_and_can_be_seen_while_it_is_away(
+    postgresql: PostgreSQL, postgresql_database: str, postgresql_client: Client
+) -> None:
+    before = scrape(postgresql_client)["glance_registry_database_errors_total"]
+
+    postgresql.close_door(postgresql_database)
+    for _ in range(2):
+        postgresql_client.get("/images")
+    after = scrape(postgresql_client)["glance_registry_database_errors_total"]
+
+    assert before == {("unavailable",): 0, ("storage-full",): 0}
+    assert after == {("unavailable",): 2, ("storage-full",): 0}

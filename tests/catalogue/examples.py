@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images to keep, and the callers and questions of the catalogue's tests. Light: other processes import it, too."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from glance_registry.catalogue import images, schema
+from glance_registry.catalogue.open import open_catalogue
+from glance_registry.model.access import ANYONE_IS_ADMIN
+from glance_registry.model.image import PUBLIC, Image
+from glance_registry.model.query import Page, Query, Sort
+
+NOON = datetime(2011, 4, 15, 12, tzinfo=UTC)
+ADMIN = ANYONE_IS_ADMIN
+
+
+def after_noon(microseconds: int) -> datetime:
+    return NOON + timedelta(microseconds=microseconds)
+
+
+def image(image_id: str = "one", at: int = 0, **fields: Any) -> Image:
+    given = {"disk_format": "raw", "container_format": "bare", "visibility": PUBLIC, **fields}
+    return Image(id=image_id, created_at=after_noon(at), updated_at=after_noon(at), **given)
+
+
+def everything(limit: int = 1_000, marker: str | None = None, **order: Any) -> Query:
+    """Images of every visibility, in the given order."""
+    return Query(page=Page(limit, marker), sort=Sort(**order), public=None)
+
+
+def add_many(database: str, prefix: str, count: int) -> None:
+    """Register images one after the other: what one of several processes does."""
+
+    async def add() -> None:
+        catalogue = open_catalogue(database)
+        for number in range(count):
+            await catalogue.write(images.add, image(f"{prefix}-{number}", at=number, properties={"a": prefix}))
+        await catalogue.close()
+
+    asyncio.run(add())
+
+
+def upgrade(database: str, to: str = schema.HEAD) -> None:
+    asyncio.run(schema.upgrade(database, to))

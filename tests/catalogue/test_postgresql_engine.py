@@ -1,0 +1,253 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is special about the catalogue on a server: transactions that it wants run again, connections that it cuts."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Connection, text
+from tests.catalogue.examples import ADMIN, after_noon, everything, image
+from tests.conftest import PostgreSQL
+
+from glance_registry.catalogue import images
+from glance_registry.catalogue.engine import Catalogue, ping
+from glance_registry.catalogue.open import open_catalogue
+from glance_registry.model.contract import CACTUS
+from glance_registry.model.errors import StorageFull, Unavailable
+from glance_registry.model.image import Change, Image
+
+
+@pytest.fixture
+def server(loop: asyncio.Runner, postgresql_database: str) -> Iterator[Catalogue]:
+    async def opened() -> Catalogue:
+        return open_catalogue(postgresql_database)
+
+    catalogue = loop.run(opened())
+    yield catalogue
+    loop.run(catalogue.close())
+
+
+def kept(loop: asyncio.Runner, catalogue: Catalogue) -> set[str]:
+    return {found.id for found in loop.run(catalogue.read(images.find, everything(), ADMIN))}
+
+
+def raise_state(connection: Connection, state: str) -> None:
+    """Let the server fail with an SQLSTATE."""
+    connection.execute(text(f"DO $$ BEGIN RAISE EXCEPTION 'wanted' USING ERRCODE = '{state}'; END $$"))
+
+
+@pytest.mark.parametrize("state", ["40001", "40P01"])
+def test_a_transaction_that_the_server_wants_again_is_run_again(
+    loop: asyncio.Runner, server: Catalogue, state: str
+) -> None:
+    attempts: list[int] = []
+
+    def add_at_third_attempt(connection: Connection) -> Image:
+        attempts.append(len(attempts))
+        added = images.add(connection, image())
+        if len(attempts) < 3:
+            raise_state(connection, state)
+        return added
+
+    assert loop.run(server.write(add_at_third_attempt)) == image()
+    assert len(attempts) == 3
+    assert kept(loop, server) == {"one"}
+
+
+def test_a_transaction_that_never_succeeds_is_given_up(loop: asyncio.Runner, server: Catalogue) -> None:
+    attempts: list[int] = []
+
+    def add_in_vain(connection: Connection) -> None:
+        attempts.append(len(attempts))
+        images.add(connection, image())
+        raise_state(connection, "40001")
+
+    with pytest.raises(Unavailable, match="busy"):
+        loop.run(server.write(add_in_vain))
+    assert 1 < len(attempts) < 20
+    assert kept(loop, server) == set()
+
+
+@pytest.mark.parametrize(
+    ("state", "refusal", "sentence"),
+    [
+        ("53100", StorageFull, "no room left"),
+        ("25006", Unavailable, "takes no writes now"),
+        ("57P03", Unavailable, "takes no writes now"),
+        ("53300", Unavailable, "does not answer"),
+        ("57014", Unavailable, "does not answer"),
+        ("08006", Unavailable, "does not answer"),
+    ],
+)
+def test_what_the_server_reports_becomes_an_error_of_ours(
+    loop: asyncio.Runner, server: Catalogue, state: str, refusal: type[Exception], sentence: str
+) -> None:
+    def add_and_fail(connection: Connection) -> None:
+        images.add(connection, image())
+        raise_state(connection, state)
+
+    with pytest.raises(refusal, match=sentence) as raised:
+        loop.run(server.write(add_and_fail))
+    assert "wanted" not in str(raised.value)
+    assert kept(loop, server) == set()
+    loop.run(server.write(images.add, image()))
+
+
+# Holds its own advisory lock, then goes on once the other transaction holds its lock, too.
+MEET = """DO $$ BEGIN
+  PERFORM pg_advisory_xact_lock({own});
+  FOR attempt IN 1..1000 LOOP
+    EXIT WHEN (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid IN (1, 2) AND granted
+               AND database = (SELECT oid FROM pg_database WHERE datname = current_database())) = 2;
+    PERFORM pg_sleep(0.01);
+  END LOOP;
+END $$"""
+
+
+def test_two_changes_in_a_deadlock_both_succeed(loop: asyncio.Runner, server: Catalogue) -> None:
+    attempts: list[int] = []
+
+    def change_both(connection: Connection, own: int, first: str, second: str) -> None:
+        connection.execute(text("SET LOCAL deadlock_timeout = '20ms'"))
+        wanted = Change(properties={f"by{own}": "x"})
+        images.change(connection, first, wanted, after_noon(own), ADMIN, CACTUS)
+        if own not in attempts:
+            attempts.append(own)
+            connection.execute(text(MEET.format(own=own)))
+        else:
+            attempts.append(own)
+        images.change(connection, second, wanted, after_noon(own), ADMIN, CACTUS)
+
+    async def collide() -> None:
+        for image_id in ("a", "b"):
+            await server.write(images.add, image(image_id))
+        await asyncio.gather(server.write(change_both, 1, "a", "b"), server.write(change_both, 2, "b", "a"))
+
+    loop.run(collide())
+
+    assert sorted(attempts) in ([1, 1, 2], [1, 2, 2])
+    for image_id in ("a", "b"):
+        changed = loop.run(server.read(images.get, image_id, ADMIN, CACTUS))
+        assert changed.properties == {"by1": "x", "by2": "x"}
+        assert changed.version == 3
+
+
+def test_reads_do_not_notice_that_the_server_cut_their_connections(
+    loop: asyncio.Runner, server: Catalogue, postgresql: PostgreSQL, postgresql_database: str
+) -> None:
+    async def read_many() -> list[Image]:
+        return await asyncio.gather(*(server.read(images.get, "one", ADMIN, CACTUS) for _ in range(40)))
+
+    loop.run(server.write(images.add, image()))
+    loop.run(read_many())  # Now every connection is in use.
+
+    for _ in range(2):
+        postgresql.terminate(postgresql_database)
+        assert loop.run(server.read(images.get, "one", ADMIN, CACTUS)) == image()
+        postgresql.terminate(postgresql_database)
+        assert loop.run(read_many()) == [image()] * 40
+
+
+def test_a_write_on_a_cut_connection_is_done_or_says_that_it_is_not(
+    loop: asyncio.Runner, server: Catalogue, postgresql: PostgreSQL, postgresql_database: str
+) -> None:
+    loop.run(server.write(images.add, image("before")))
+    postgresql.terminate(postgresql_database)
+
+    try:
+        loop.run(server.write(images.add, image("during")))
+        expected = {"before", "during", "after"}
+    except Unavailable:
+        expected = {"before", "after"}
+    loop.run(server.write(images.add, image("after")))
+
+    assert kept(loop, server) == expected
+
+
+@pytest.mark.parametrize("kind", ["read", "write"])
+def test_a_connection_that_is_cut_in_the_middle_leaves_nothing_behind(
+    loop: asyncio.Runner, server: Catalogue, kind: str
+) -> None:
+    attempts: list[int] = []
+
+    def cut_at_first(connection: Connection) -> None:
+        attempts.append(len(attempts))
+        if kind == "write":
+            images.add(connection, image(f"half{len(attempts)}"))
+        if len(attempts) == 1:
+            connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+
+    if kind == "read":
+        loop.run(server.read(cut_at_first))
+        assert len(attempts) == 2
+    else:
+        with pytest.raises(Unavailable):
+            loop.run(server.write(cut_at_first))
+    loop.run(server.write(images.add, image()))
+
+    assert kept(loop, server) == {"one"}
+
+
+def test_a_server_that_lets_nobody_in_is_unavailable_until_it_does(
+    loop: asyncio.Runner, server: Catalogue, postgresql: PostgreSQL, postgresql_database: str
+) -> None:
+    loop.run(server.write(images.add, image()))
+    postgresql.close_door(postgresql_database)
+
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            loop.run(server.read(ping))
+        with pytest.raises(Unavailable):
+            loop.run(server.write(images.add, image("two")))
+    postgresql.open_door(postgresql_database)
+
+    assert loop.run(server.read(images.get, "one", ADMIN, CACTUS)) == image()
+    loop.run(server.write(images.add, image("two")))
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://postgres@127.0.0.1:1/none", "postgresql://postgres@/none?host=/no/such/folder"]
+)
+def test_a_server_that_is_not_there_is_unavailable(loop: asyncio.Runner, url: str) -> None:
+    async def use() -> None:
+        catalogue = open_catalogue(url)
+        try:
+            await catalogue.read(ping)
+        finally:
+            await catalogue.close()
+
+    with pytest.raises(Unavailable, match=r"^The database does not answer\.$"):
+        loop.run(use())
+
+
+@pytest.mark.parametrize("change", ["/none?", "/postgres?user=nobody&"])
+def test_a_server_that_knows_no_such_database_or_user_is_unavailable(
+    loop: asyncio.Runner, postgresql_database: str, change: str
+) -> None:
+    async def use() -> None:
+        catalogue = open_catalogue("postgresql://" + ("" if "user" in change else "postgres@") + change + query)
+        try:
+            await catalogue.write(images.add, image())
+        finally:
+            await catalogue.close()
+
+    query = postgresql_database.partition("?")[2]
+    with pytest.raises(Unavailable, match=r"^The database does not answer\.$"):
+        loop.run(use())
+
+
+def test_a_failed_operation_leaves_its_connection_usable(loop: asyncio.Runner, server: Catalogue) -> None:
+    def fail(connection: Connection) -> None:
+        raise_state(connection, "22012")
+
+    async def fail_often() -> None:
+        for _ in range(20):
+            for run in (server.read, server.write):
+                with pytest.raises(Exception, match="wanted"):
+                    await run(fail)
+        await asyncio.gather(*(server.read(ping) for _ in range(50)))
+        await asyncio.gather(*(server.write(images.add, image(f"i{number}")) for number in range(50)))
+
+    loop.run(fail_often())
+
+    assert len(kept(loop, server)) == 50

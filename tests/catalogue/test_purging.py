@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Purging: rows go, ids stay taken, and nobody inherits anything, on both databases."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, func, select
+from tests.catalogue.examples import ADMIN, after_noon, everything, image
+
+from glance_registry.catalogue import images, members
+from glance_registry.catalogue.engine import Catalogue
+from glance_registry.catalogue.purge import purge
+from glance_registry.catalogue.tables import image_members, image_properties, metadata
+from glance_registry.catalogue.tables import images as table
+from glance_registry.model.access import Caller
+from glance_registry.model.contract import CACTUS, QUEENS
+from glance_registry.model.errors import Conflict, NotFound
+from glance_registry.model.member import Member
+
+
+@pytest.fixture
+def write(loop: asyncio.Runner, catalogue: Catalogue) -> Any:
+    return lambda operation, *args: loop.run(catalogue.write(operation, *args))
+
+
+@pytest.fixture
+def read(loop: asyncio.Runner, catalogue: Catalogue) -> Any:
+    return lambda operation, *args: loop.run(catalogue.read(operation, *args))
+
+
+def test_only_what_was_deleted_before_the_time_goes(write: Any, read: Any) -> None:
+    for number in range(4):
+        write(images.add, image(f"i{number}"))
+    for number in (1, 2):
+        write(images.remove, f"i{number}", after_noon(number * 10), ADMIN)
+
+    assert write(purge, after_noon(20), after_noon(99), 500) == 1
+
+    with pytest.raises(NotFound):
+        read(images.get, "i1", ADMIN, QUEENS)
+    assert read(images.get, "i2", ADMIN, QUEENS).deleted
+    assert {found.id for found in read(images.find, everything(), ADMIN)} == {"i0", "i3"}
+
+
+def test_a_portion_takes_the_longest_deleted_first(write: Any, read: Any) -> None:
+    for number in range(5):
+        write(images.add, image(f"i{number}"))
+    for number in (3, 0, 4, 1, 2):
+        write(images.remove, f"i{number}", after_noon(10 - number), ADMIN)
+
+    assert write(purge, after_noon(99), after_noon(99), 2) == 2
+
+    kept = [kept.image.id for kept in read(images.after, None, "", 10)]
+    assert kept == ["i0", "i1", "i2"]
+    assert [write(purge, after_noon(99), after_noon(99), 2) for _ in range(3)] == [2, 1, 0]
+
+
+def test_a_purged_id_is_never_used_again(write: Any) -> None:
+    write(images.add, image())
+    write(images.remove, "one", after_noon(1), ADMIN)
+    write(purge, after_noon(2), after_noon(2), 500)
+
+    with pytest.raises(Conflict, match="Image with identifier one already exists!"):
+        write(images.add, image())
+
+
+def test_the_next_image_inherits_no_member_and_no_property_of_a_purged_one(write: Any, read: Any) -> None:
+    """SQLite gives the newest row's number again once that row is gone."""
+    stranger = Caller(user="u", project="stranger")
+    write(images.add, image("shared", visibility="shared", properties={"a": "1"}))
+    write(members.replace, "shared", [Member(member_id="stranger")], ADMIN)
+    write(images.remove, "shared", after_noon(1), ADMIN)
+    write(purge, after_noon(2), after_noon(2), 500)
+
+    write(images.add, image("private", visibility="private"))
+
+    with pytest.raises(NotFound):
+        read(images.get, "private", stranger, CACTUS)
+    assert read(members.find, "private", ADMIN) == []
+    assert read(members.find_shared, "stranger", ADMIN) == []
+
+
+def test_a_purge_leaves_no_row_that_belongs_to_nothing(write: Any, read: Any) -> None:
+    for number in range(3):
+        write(images.add, image(f"i{number}", properties={"a": "1", "b": "x" * 5_000}))
+        write(members.replace, f"i{number}", [Member(member_id="m"), Member(member_id="n")], ADMIN)
+        write(images.remove, f"i{number}", after_noon(1), ADMIN)
+    write(purge, after_noon(2), after_noon(2), 500)
+
+    def rows(connection: Connection) -> dict[str, int]:
+        return {
+            kept.name: connection.execute(select(func.count()).select_from(kept)).scalar_one()
+            for kept in metadata.sorted_tables
+            if kept in (table, image_members, image_properties)
+        }
+
+    assert read(rows) == {"images": 0, "image_members": 0, "image_properties": 0}
+
+
+def test_two_purges_at_once_take_every_image_once(loop: asyncio.Runner, catalogue: Catalogue, write: Any) -> None:
+    for number in range(20):
+        write(images.add, image(f"i{number}"))
+        write(images.remove, f"i{number}", after_noon(number), ADMIN)
+
+    async def purge_twice() -> list[int]:
+        return await asyncio.gather(
+            *(catalogue.write(purge, after_noon(99), after_noon(99), 15) for _ in range(2)),
+        )
+
+    purged = loop.run(purge_twice())
+
+    assert sum(purged) <= 20
+    assert sum(purged) + write(purge, after_noon(99), after_noon(99), 500) == 20

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who may import whom (`design.md`): app, cli -> api -> catalogue -> model, and api -> model. Nothing points back."""
+
+import ast
+from itertools import combinations
+
+import pytest
+from tests.rules.source import MODULES, Module, foreign, ours
+
+ARROWS = {
+    "": set(),
+    "__main__": {"cli"},
+    "cli": {"cli", "app", "api", "catalogue", "model", "settings", "log"},
+    "app": {"api", "catalogue", "model", "settings", "log"},
+    "api": {"api", "catalogue", "model"},
+    "catalogue": {"catalogue", "model"},
+    "settings": {"model"},
+    "log": set(),
+    "model": {"model"},
+}
+
+AT_HOME = {
+    "sqlalchemy": ("catalogue",),
+    "alembic": ("catalogue",),
+    "asyncpg": ("catalogue",),
+    "sqlite3": ("catalogue",),
+    "starlette": ("api", "app"),
+    "granian": ("cli.serve",),
+    "prometheus_client": ("api",),
+    "click": ("cli",),
+    "rich": ("cli",),
+}
+
+# A model that imports one of these reads a clock, a die, a file or a socket.
+IMPURE = {
+    *("os", "io", "pathlib", "shutil", "tempfile", "glob", "fileinput", "mmap", "subprocess", "signal", "sys"),
+    *("socket", "ssl", "select", "selectors", "http", "urllib", "httpx", "requests", "asyncio", "threading"),
+    *("time", "random", "secrets", "uuid", "logging", "sqlite3", "concurrent", "multiprocessing"),
+}
+CLOCKS = {"now", "utcnow", "today"}
+
+by_name = pytest.mark.parametrize("module", MODULES, ids=lambda module: module.name or "package")
+
+
+@by_name
+def test_every_import_follows_the_arrows(module: Module) -> None:
+    assert module.place in ARROWS, f"{module.place} has no place in the house yet: draw its arrows"
+
+    assert {name.partition(".")[0] for name in ours(module)} <= ARROWS[module.place]
+
+
+@by_name
+def test_a_library_stays_where_it_belongs(module: Module) -> None:
+    for library in foreign(module) & AT_HOME.keys():
+        homes = AT_HOME[library]
+        assert any(module.name == home or module.name.startswith(home + ".") for home in homes), library
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if module.place == "model"], ids=lambda m: m.name)
+def test_the_model_is_pure(module: Module) -> None:
+    called = {
+        node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Call)
+    }
+
+    assert foreign(module) & IMPURE == set()
+    assert called & (CLOCKS | {"open", "input", "print", "__import__"}) == set()
+
+
+def test_no_two_modules_import_each_other() -> None:
+    imports = {module.name: ours(module) for module in MODULES}
+
+    assert [pair for pair in combinations(sorted(imports), 2) if _both_ways(pair, imports)] == []
+
+
+def test_no_two_parts_of_the_house_import_each_other() -> None:
+    imports: dict[str, set[str]] = {}
+    for module in MODULES:
+        imports.setdefault(module.place, set()).update(name.partition(".")[0] for name in ours(module))
+
+    assert [pair for pair in combinations(sorted(imports), 2) if _both_ways(pair, imports)] == []
+
+
+def _both_ways(pair: tuple[str, str], imports: dict[str, set[str]]) -> bool:
+    one, other = pair
+    return other in imports[one] and one in imports[other]
+
+
+def test_the_dialects_do_not_know_each_other() -> None:
+    for module in MODULES:
+        for one, other in (("api.registry", "api.v2"), ("api.v2", "api.registry")):
+            if module.name.startswith(one):
+                assert not any(name.startswith(other) for name in ours(module)), module.name
+
+
+def test_no_flag_of_a_dialect_reaches_below_the_api() -> None:
+    for module in MODULES:
+        if module.place in ("catalogue", "model"):
+            words = {node.arg for node in ast.walk(module.tree) if isinstance(node, ast.arg)}
+            assert not words & {"v1", "v2", "v1_mode", "dialect", "api_version"}, module.name

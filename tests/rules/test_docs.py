@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The documentation says what the code does."""
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from glance_registry.settings import SETTINGS
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+
+
+def generator() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("page", ["api.md", "commands.md", "settings.md"])
+def test_the_generated_parts_are_up_to_date(page: str) -> None:
+    text = (DOCS / page).read_text()
+
+    assert generator().generated(page, text) == text, "run: make docs"
+
+
+def test_every_generated_part_has_its_place() -> None:
+    for page, part in generator().PARTS:
+        assert f"<!-- {part}: generated -->" in (DOCS / page).read_text()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_settings_that_a_page_names_exist(page: Path) -> None:
+    known = {f"[{setting.group}] {setting.name}" for setting in SETTINGS}
+    known |= {f"[{group}] {name}" for setting in SETTINGS for group, name in setting.old_names}
+
+    named = set(re.findall(r"`(\[[a-zA-Z]+\] [a-z_]+)", page.read_text()))
+
+    assert named <= known
+
+
+def test_make_targets_in_the_readme_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+
+    for target in re.findall(r"`?make ([a-z]+)`?", (ROOT / "README.md").read_text()):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
