@@ -23,13 +23,24 @@ $(VENV)/test.stamp: requirements/test.txt $(VENV)/run.stamp
 	$(LOCKED) --requirement requirements/test.txt
 	touch $@
 
+# The Keystone that the tests ask; it shares no package with us.
+$(VENV)/keystone.stamp: requirements/keystone.txt | $(VENV)/run.stamp
+	$(BIN)/python -m venv $(VENV)/keystone
+	$(VENV)/keystone/bin/pip install --quiet --disable-pip-version-check --require-hashes \
+	  --requirement requirements/keystone.txt
+	touch $@
+
 .PHONY: run
 run: $(VENV)/run.stamp  ## Serve on http://127.0.0.1:9191 over glance-registry.sqlite in this folder
 	$(BIN)/glance-registry serve
 
 .PHONY: test
-test: $(VENV)/test.stamp  ## All tests, on SQLite and on a PostgreSQL that comes with them
+test: $(VENV)/test.stamp $(VENV)/keystone.stamp  ## All tests, on SQLite, a PostgreSQL and a Keystone that come with them
 	$(BIN)/python -m pytest
+
+.PHONY: bench
+bench: $(VENV)/test.stamp  ## Measure speed and size beside the ceiling; JSON (options: bench OPTIONS="--only sqlite-get")
+	@$(BIN)/python -m bench $(OPTIONS)
 
 .PHONY: lint
 lint: $(VENV)/test.stamp  ## Style and types
@@ -42,11 +53,17 @@ format: $(VENV)/test.stamp  ## Rewrite the code in the house style
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+.PHONY: docs
+docs: $(VENV)/test.stamp  ## Renew the reference parts of docs/ from the code
+	$(BIN)/python docs/generate.py
+
 .PHONY: lock
 lock: $(VENV)/test.stamp  ## Renew requirements/ from pyproject.toml: names, versions and hashes
 	$(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
 	  --python-version 3.11 --upgrade pyproject.toml --output-file requirements/run.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
-	  --python-version 3.11 --constraint requirements/run.txt --extra test pyproject.toml \
-	  --output-file requirements/test.txt
+	  --python-version 3.11 --constraint requirements/run.txt --extra test --extra keystone \
+	  pyproject.toml --output-file requirements/test.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
+	  --python-version 3.11 --upgrade --group pyproject.toml:keystone-server --output-file requirements/keystone.txt

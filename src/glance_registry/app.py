@@ -14,6 +14,7 @@ from glance_registry.api.request import Registry
 from glance_registry.api.routes import ROUTES
 from glance_registry.catalogue.open import open_catalogue
 from glance_registry.model.contract import CONTRACTS
+from glance_registry.model.errors import Invalid
 from glance_registry.settings import Settings
 
 
@@ -41,6 +42,18 @@ def build(
 
 
 def _identify(settings: Settings) -> Identify:
-    if settings.identity_mode == "context":
-        return trust_headers(settings.trusted_addresses, settings.writer_roles)
-    return anyone
+    """Raises Invalid for what the mode cannot use. What one mode needs is not loaded in another."""
+    match settings.identity_mode:
+        case "none":
+            return anyone
+        case "context":
+            return trust_headers(settings.trusted_addresses, settings.writer_roles)
+        case "http_basic":
+            from glance_registry.api.identity.http_basic import check_passwords
+
+            return check_passwords(settings.htpasswd_file, settings.users_file, settings.writer_roles)
+        case "keystone":
+            from glance_registry.api.identity.keystone import check_tokens
+
+            return check_tokens(settings.config_files, settings.token_cache_time, settings.writer_roles)
+    raise Invalid(f"There is no identity mode '{settings.identity_mode}'.")

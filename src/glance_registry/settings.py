@@ -14,7 +14,8 @@ from glance_registry.model.contract import CONTRACTS
 from glance_registry.model.errors import Invalid
 
 LOG_FORMATS = ("auto", "text", "json")
-IDENTITY_MODES = ("none", "context")
+IDENTITY_MODES = ("none", "context", "http_basic", "keystone")
+KEYSTONE_SECTION = "keystone_authtoken"
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -33,6 +34,11 @@ class Settings(Struct, frozen=True, kw_only=True):
     identity_mode: str = "none"
     insecure_no_auth: bool = False
     trusted_addresses: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
+    htpasswd_file: str = ""
+    users_file: str = ""
+    token_cache_time: int = 60
+    config_files: tuple[str, ...] = ()
+    """Not in the table: the files that were read. keystonemiddleware reads its own section in them."""
 
 
 class Setting(Struct, frozen=True, kw_only=True):
@@ -95,7 +101,8 @@ SETTINGS = (
     Setting(
         attribute="identity_mode", group="identity", name="mode", choices=IDENTITY_MODES,
         help="Who callers are. none: whoever reaches the port is an admin; context: trust the identity headers of"
-        " the servers at trusted_addresses.",
+        " the servers at trusted_addresses; http_basic: names and passwords from htpasswd_file; keystone: tokens"
+        " of the Keystone in section keystone_authtoken.",
     ),
     Setting(
         attribute="insecure_no_auth", group="identity", name="insecure_no_auth", kind=bool,
@@ -104,6 +111,19 @@ SETTINGS = (
     Setting(
         attribute="trusted_addresses", group="identity", name="trusted_addresses", kind=tuple,
         help="Addresses or networks whose identity headers are believed in mode context.",
+    ),
+    Setting(
+        attribute="htpasswd_file", group="identity", name="htpasswd_file",
+        help="For mode http_basic: names and passwords, hashed with argon2 or bcrypt, as `user add` writes them.",
+    ),
+    Setting(
+        attribute="users_file", group="identity", name="users_file",
+        help="For mode http_basic: one section for each user, with its project and roles.",
+    ),
+    Setting(
+        attribute="token_cache_time", group="identity", name="token_cache_time", kind=int, minimum=0, maximum=3600,
+        help="For mode keystone: seconds for which a token that was good is not checked again; a revoked one works"
+        " that long.",
     ),
 )  # fmt: skip
 
@@ -136,10 +156,11 @@ def load(files: Sequence[str] = (), flags: Mapping[str, Any] | None = None) -> L
             if flags and flags.get(setting.attribute) is not None:
                 config.set_override(setting.name, flags[setting.attribute], group=_group(setting))
         values = {setting.attribute: _value(config, setting) for setting in SETTINGS}
-    except (cfg.Error, ValueError) as error:
+    except (cfg.Error, ValueError, OSError) as error:
         raise Invalid(f"The settings cannot be used: {str(error).strip()}") from None
     sources = {setting.attribute: _source(config, setting) for setting in SETTINGS}
-    return Loaded(Settings(**values), sources, _unknown_options(cfg, files))
+    settings = Settings(**values, config_files=tuple(files))
+    return Loaded(settings, sources, _unknown_options(cfg, files, settings.identity_mode))
 
 
 def _group(setting: Setting) -> str | None:
@@ -166,6 +187,8 @@ def _option(cfg: Any, setting: Setting) -> Any:
 def _value(config: Any, setting: Setting) -> Any:
     group = _group(setting)
     value = config[setting.name] if group is None else config[group][setting.name]
+    if value is None:
+        raise ValueError(f"[{setting.group}] {setting.name} is empty.")
     return tuple(value) if setting.kind is tuple else value
 
 
@@ -179,19 +202,29 @@ def _source(config: Any, setting: Setting) -> str:
     return f"file {found.detail}" if where == "user" else "default"
 
 
-def _unknown_options(cfg: Any, files: Sequence[str]) -> list[str]:
+def _unknown_options(cfg: Any, files: Sequence[str], identity_mode: str) -> list[str]:
     known = {(setting.group, setting.name) for setting in SETTINGS}
     known |= {old for setting in SETTINGS for old in setting.old_names}
     unknown = []
+    elsewhere = {KEYSTONE_SECTION} if identity_mode == "keystone" else set()
     for file in files:
         sections: dict[str, dict[str, Any]] = {}
         cfg.ConfigParser(file, sections).parse()
+        # Keystone's options may stand in a section of their own, which `auth_section` names.
+        elsewhere |= {name for group in elsewhere for name in sections.get(group, {}).get("auth_section", ())}
         unknown += [
-            f"[{group}] {name}" for group, names in sections.items() for name in names if (group, name) not in known
+            f"[{group}] {name}"
+            for group, names in sections.items()
+            for name in names
+            if (group, name) not in known and group not in elsewhere
         ]
     return unknown
 
 
 def masked(setting: Setting, value: Any) -> Any:
     """A setting's value fit for eyes: of a secret one, the password is replaced by asterisks."""
-    return re.sub(r"(?<=:)[^:/@]*(?=@)", "***", str(value)) if setting.secret else value
+    if not setting.secret:
+        return value
+    # A password may hold any character, also those that should have been encoded: it ends at the last "@" of them.
+    named = re.sub(r"(?i)(?<=[?&]password=)[^&]*", "***", str(value))
+    return re.sub(r"(?<=://)([^:@]*):.*@", r"\1:***@", named)

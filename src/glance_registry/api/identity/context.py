@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from glance_registry.api.identity import Identify
+from glance_registry.api.identity.header import sole_header
 from glance_registry.api.request import Request
 from glance_registry.model.access import ANONYMOUS, Caller, identified
 from glance_registry.model.errors import Forbidden, Invalid
@@ -29,11 +30,11 @@ def trust_headers(trusted: Iterable[str], writer_roles: Iterable[str]) -> Identi
         if not _is_trusted(request.client.host if request.client else "", networks):
             raise Forbidden("Identity headers are not accepted from this address.")
         # "X-Identity-Status: Confirmed (exactly)".
-        if _only(request, _STATUS) != "Confirmed":
+        if sole_header(request, _STATUS) != "Confirmed":
             return ANONYMOUS
-        roles = frozenset(role.strip().lower() for role in (_only(request, _ROLES) or "").split(","))
-        project = _only(request, _PROJECTS[0]) or _only(request, _PROJECTS[1])
-        return identified(_only(request, _USER), project, roles - {""}, writers)
+        roles = frozenset(role.strip().lower() for role in (sole_header(request, _ROLES) or "").split(","))
+        project = sole_header(request, _PROJECTS[0]) or sole_header(request, _PROJECTS[1])
+        return identified(sole_header(request, _USER), project, roles - {""}, writers)
 
     return identify
 
@@ -53,11 +54,3 @@ def _is_trusted(host: str, networks: list[IPv4Network | IPv6Network]) -> bool:
     if isinstance(address, IPv6Address) and address.ipv4_mapped:
         address = address.ipv4_mapped
     return any(address in network for network in networks)
-
-
-def _only(request: Request, name: str) -> str | None:
-    """The header's value. Twice the same header could mean one thing to the server in front and another here."""
-    values = request.headers.getlist(name)
-    if len(values) > 1:
-        raise Invalid(f"Header '{name}' came more than once.")
-    return values[0] if values else None

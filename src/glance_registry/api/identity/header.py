@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading a header that says who calls."""
+
+from glance_registry.api.request import Request
+from glance_registry.model.errors import Invalid
+
+
+def sole_header(request: Request, name: str) -> str | None:
+    """The header's value, None without one. Raises Invalid when it came twice: which of the two would be meant?"""
+    values = request.headers.getlist(name)
+    if len(values) > 1:
+        raise Invalid(f"Header '{name}' came more than once.")
+    return values[0] if values else None

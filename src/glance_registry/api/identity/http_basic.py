@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mode http_basic: names and passwords in an htpasswd file, projects and roles in a users file.
+
+Source: RFC 7617. Whoever sends no credentials is answered 401, also where others may read without a name.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+
+from glance_registry.api.identity import Identify
+from glance_registry.api.identity.accounts import NOBODY_IN_PARTICULAR, Accounts, WatchedAccounts
+from glance_registry.api.identity.header import sole_header
+from glance_registry.api.identity.passwords import fits
+from glance_registry.api.identity.slow_check import Passed, SlowChecks
+from glance_registry.api.request import Request
+from glance_registry.model.access import Caller, identified
+from glance_registry.model.errors import Invalid, Unauthorized
+
+CHALLENGE = 'Basic realm="glance-registry", charset="UTF-8"'
+REMEMBERED_SECONDS = 60
+THREADS = 2
+"""An argon2 check takes 64 MiB and a core."""
+_LARGEST_HEADER = 8192
+_CONTROL_CHARACTER = re.compile(rb"[\x00-\x1f\x7f]")
+
+
+def check_passwords(htpasswd_file: str, users_file: str, writer_roles: Iterable[str]) -> Identify:
+    """Believe who knows a password. Raises Invalid when a file cannot be used."""
+    for name, file in (("htpasswd_file", htpasswd_file), ("users_file", users_file)):
+        if not file:
+            raise Invalid(f"The identity mode http_basic needs the setting [identity] {name}.")
+    accounts = WatchedAccounts(Path(htpasswd_file), Path(users_file))
+    checks = SlowChecks[Caller](REMEMBERED_SECONDS, THREADS)
+    writers = frozenset(role.lower() for role in writer_roles)
+
+    async def identify(request: Request) -> Caller:
+        header = sole_header(request, "authorization")
+        if header is None:
+            raise Unauthorized("This registry asks for a user name and a password.", CHALLENGE)
+        credentials = _read_basic(header)
+        known = accounts.current()
+        # With the files' version in it, what was remembered is forgotten when a file changes.
+        secret = str(accounts.version).encode() + b":" + credentials
+        return await checks.run(secret, partial(_check, credentials, known, writers))
+
+    return identify
+
+
+def _read_basic(header: str) -> bytes:
+    """The `name:password` of an Authorization header."""
+    scheme, _, encoded = header.partition(" ")
+    if scheme.lower() != "basic" or len(header) > _LARGEST_HEADER:
+        raise _wrong()
+    try:
+        credentials = base64.b64decode(encoded.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        raise _wrong() from None
+    # "The user-id and password MUST NOT contain any control characters."
+    if b":" not in credentials or _CONTROL_CHARACTER.search(credentials):
+        raise _wrong()
+    return credentials
+
+
+def _check(credentials: bytes, accounts: Accounts, writer_roles: frozenset[str]) -> Passed[Caller]:
+    """Run in a thread. Raises Unauthorized, with one sentence whether the name or the password is wrong."""
+    # "The first colon in a user-pass string separates user and password": a password may have more.
+    given, _, password = credentials.partition(b":")
+    # What is not UTF-8 becomes a name that no file in UTF-8 can hold.
+    name = given.decode(errors="surrogateescape")
+    fitting = fits(accounts.hash_for(name), password)
+    if not fitting or name not in accounts.hashes:
+        raise _wrong()
+    person = accounts.people.get(name, NOBODY_IN_PARTICULAR)
+    return Passed(identified(name, person.project, person.roles, writer_roles))
+
+
+def _wrong() -> Unauthorized:
+    return Unauthorized("The user name or the password is wrong.", CHALLENGE)

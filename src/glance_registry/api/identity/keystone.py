@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mode keystone: a token in X-Auth-Token, which OpenStack's Keystone says is good.
+
+keystonemiddleware asks; this module decides off the event loop, remembers for a while and knows what the answer means.
+Service tokens (X-Service-Token) are not read: they exist to let an expired token finish a long task, and here no
+request is long. A token that is bound to a Kerberos ticket is refused: the ticket cannot be seen here.
+"""
+
+import logging
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from msgspec import Struct
+
+from glance_registry.api.identity import Identify
+from glance_registry.api.identity.header import sole_header
+from glance_registry.api.identity.slow_check import Passed, SlowChecks
+from glance_registry.api.request import Request
+from glance_registry.model.access import Caller, identified
+from glance_registry.model.errors import Forbidden, IdentityUnavailable, Invalid, Unauthorized
+
+log = logging.getLogger(__name__)
+
+SECTION = "keystone_authtoken"
+THREADS = 8
+CONNECT_SECONDS = 10
+"""keystonemiddleware itself would wait for ever, and with it a thread."""
+CONNECT_RETRIES = 1
+SERVICE_TYPE = "image"
+"""What this program is in Keystone's catalogue; the access rules of application credentials name it."""
+
+# Visible ASCII; Keystone's own kinds of token are far shorter than 8 KiB.
+_TOKEN = re.compile(r"[\x21-\x7e]{1,8192}")
+_URI = re.compile(r"[\x21\x23-\x7e]*")
+
+
+class Token(Struct, frozen=True, kw_only=True):
+    """What a good token says. `rules` is what limits it to some requests, for keystonemiddleware to read."""
+
+    caller: Caller
+    rules: Mapping[str, Any] | None = None
+
+
+def check_tokens(config_files: Sequence[str], remembered_seconds: float, writer_roles: Iterable[str]) -> Identify:
+    """Believe Keystone. Raises Invalid when keystonemiddleware or one of its settings is missing or wrong."""
+    keystone = Keystone(config_files, frozenset(role.lower() for role in writer_roles))
+    checks = SlowChecks[Token](remembered_seconds, THREADS)
+
+    async def identify(request: Request) -> Caller:
+        given = sole_header(request, "x-auth-token")
+        if not given:
+            raise Unauthorized("This registry asks for a Keystone token in X-Auth-Token.", keystone.challenge)
+        if not _TOKEN.fullmatch(given):
+            raise keystone.refusal()
+        token = await checks.run(given.encode(), partial(keystone.check, given))
+        if token.rules is not None:
+            keystone.check_rules(token.rules, request)
+        return token.caller
+
+    return identify
+
+
+class Keystone:
+    """The Keystone of the settings. Connects when the first token comes, never before: a worker is forked first."""
+
+    def __init__(self, config_files: Sequence[str], writer_roles: frozenset[str]) -> None:
+        try:
+            from keystoneauth1 import access
+            from keystonemiddleware import auth_token
+        except ImportError:
+            raise Invalid(
+                "The identity mode keystone needs keystonemiddleware: pip install 'glance-registry[keystone]'."
+            ) from None
+        # They log each bad token's refusal, with Keystone's words about it; what matters is logged here.
+        logging.getLogger("keystonemiddleware").setLevel(logging.CRITICAL + 1)
+        logging.getLogger("keystoneauth").setLevel(logging.ERROR)
+        self._writer_roles = writer_roles
+        self._create_token = access.create
+        self._invalid_token = auth_token.InvalidToken
+        self._protocol, www_authenticate_uri = _load(auth_token, config_files)
+        if not _URI.fullmatch(www_authenticate_uri):
+            raise Invalid(f"[{SECTION}] www_authenticate_uri cannot stand in a header.")
+        self.challenge = f'Keystone uri="{www_authenticate_uri}"'
+
+    def refusal(self) -> Unauthorized:
+        return Unauthorized("The token is not valid, or no longer.", self.challenge)
+
+    def check(self, given: str) -> Passed[Token]:
+        """Ask Keystone; blocks. Raises Unauthorized, or IdentityUnavailable when there is no answer to rely on."""
+        try:
+            answer = self._protocol.fetch_token(given)
+            token = self._create_token(body=answer, auth_token=given)
+            return self._read(token, answer["token"])
+        except (self._invalid_token, Unauthorized):
+            raise self.refusal() from None
+        except Exception as error:
+            # Whatever it is: this token was not found to be good.
+            cause = error.__context__ or error
+            log.error("token not checked", extra={"fields": {"cause": f"{type(cause).__name__}: {cause}"}})
+            raise IdentityUnavailable("Keystone does not answer now; try again later.") from None
+
+    def _read(self, token: Any, parts: Mapping[str, Any]) -> Passed[Token]:
+        seconds = (token.expires - datetime.now(UTC)).total_seconds()
+        if seconds <= 0 or token.bind:
+            raise self.refusal()
+        # Roles on a domain or on the system are not roles on a project: they do not make an admin of all images.
+        project = token.project_id
+        roles = frozenset(role.lower() for role in token.role_names) if project else frozenset[str]()
+        credential = parts.get("application_credential") or {}
+        rules = None
+        if credential.get("access_rules") is not None:
+            rules = {"application_credential": credential, "catalog": parts.get("catalog", [])}
+        caller = identified(token.user_id, project, roles, self._writer_roles)
+        return Passed(Token(caller=caller, rules=rules), seconds)
+
+    def check_rules(self, rules: Mapping[str, Any], request: Request) -> None:
+        """Raise Forbidden unless the application credential behind the token is for requests like this one."""
+        try:
+            self._protocol.validate_allowed_request(_Asked(request.method, request.scope["path"]), rules)
+        except self._invalid_token:
+            raise Forbidden("The access rules of this application credential do not allow this request.") from None
+
+
+class _Asked(Struct, frozen=True):
+    """What keystonemiddleware wants to know of a request."""
+
+    method: str
+    path: str
+    service_token: None = None
+
+
+class _NothingKept:
+    """In place of keystonemiddleware's own cache, which would keep tokens as they are, or in another program."""
+
+    def get(self, token: str) -> None:
+        """Nothing."""
+
+    def set(self, token: str, answer: Any) -> None:
+        """Nothing."""
+
+
+def _load(auth_token: Any, config_files: Sequence[str]) -> tuple[Any, str]:
+    """keystonemiddleware with its section of our files and of the environment, and where callers get tokens."""
+    from keystoneauth1.exceptions import ClientException
+    from keystoneauth1.loading import register_auth_conf_options
+    from keystonemiddleware.exceptions import KeystoneMiddlewareException
+    from oslo_config import cfg
+
+    # An object of its own: what is global in oslo.config stays as it was.
+    config = cfg.ConfigOpts()
+    try:
+        config(args=[], project="glance-registry", default_config_files=list(config_files), default_config_dirs=[])
+        for group, options in auth_token.list_opts():
+            config.register_opts(options, group=group)
+        config.set_default("http_connect_timeout", CONNECT_SECONDS, group=SECTION)
+        config.set_default("http_request_max_retries", CONNECT_RETRIES, group=SECTION)
+        config.set_default("service_type", SERVICE_TYPE, group=SECTION)
+        register_auth_conf_options(config, SECTION)
+        section = config[SECTION]
+        login = section.auth_section or SECTION
+        if not config[login].auth_type:
+            raise Invalid(f"The identity mode keystone needs auth_type in section [{login}].")
+        ours = {"delay_auth_decision": False, "include_service_catalog": True, "memcache_security_strategy": "None"}
+        protocol = auth_token.AuthProtocol(None, {**ours, "oslo_config_config": config})
+        auth_url = config[login].get("auth_url")
+    except (cfg.NoSuchOptError, cfg.TemplateSubstitutionError):
+        # Their text would tell the letters after the dollar, which may be part of a password.
+        raise Invalid(f"[{SECTION}]: a value cannot be read; '$' names an option, '$$' is a dollar.") from None
+    except (cfg.Error, ValueError, ClientException, KeystoneMiddlewareException) as error:
+        raise Invalid(f"[{SECTION}] cannot be used: {str(error).strip()}") from None
+    protocol._token_cache = _NothingKept()
+    if section.insecure:
+        log.warning("Keystone's certificate is not verified: [keystone_authtoken] insecure is set")
+    return protocol, section.www_authenticate_uri or auth_url or ""

@@ -1,0 +1,391 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Identity mode keystone, against a real Keystone: whose tokens are believed, for how long, and when it is down."""
+
+import asyncio
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from tests.conftest import Client
+from tests.keystone import PASSWORD, Keystone
+
+from glance_registry.app import build
+from glance_registry.model.errors import Invalid
+from glance_registry.settings import Settings, load
+
+PUBLIC_URI = "https://keystone.example.org/v3"
+
+
+@pytest.fixture(scope="session")
+def keystone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keystone]:
+    keystone = Keystone(tmp_path_factory.mktemp("keystone"))
+    try:
+        keystone.start()
+        keystone.populate()
+        yield keystone
+    finally:
+        keystone.close()
+
+
+@contextmanager
+def stopped(keystone: Keystone) -> Iterator[None]:
+    keystone.stop()
+    try:
+        yield
+    finally:
+        keystone.start()
+
+
+def options(keystone: Keystone, **more: object) -> dict[str, object]:
+    """A section [keystone_authtoken] as operators have had it for years."""
+    return {
+        "www_authenticate_uri": PUBLIC_URI,
+        "auth_url": keystone.url,
+        "auth_type": "password",
+        "username": "glance",
+        "password": PASSWORD.replace("$", "$$"),
+        "project_name": "service",
+        "user_domain_name": "Default",
+        "project_domain_name": "Default",
+        "http_request_max_retries": 0,
+        **more,
+    }
+
+
+def written(file: Path, given: dict[str, object], section: str = "keystone_authtoken") -> str:
+    file.write_text(f"[{section}]\n" + "".join(f"{name} = {value}\n" for name, value in given.items()))
+    return str(file)
+
+
+Start = Callable[..., Client]
+
+
+@pytest.fixture
+def start(keystone: Keystone, sqlite_database: str, tmp_path: Path) -> Iterator[Start]:
+    """Starts registries that ask this Keystone; by default they remember no token."""
+    started: list[Client] = []
+
+    def run(token_cache_time: int = 0, **more: object) -> Client:
+        file = written(tmp_path / "registry.conf", options(keystone, **more))
+        settings = Settings(
+            database=sqlite_database,
+            identity_mode="keystone",
+            config_files=(file,),
+            token_cache_time=token_cache_time,
+        )
+        started.append(Client(settings))
+        return started[-1]
+
+    yield run
+    for client in started:
+        client.close()
+
+
+def get(client: Client, token: str, path: str = "/images") -> httpx.Response:
+    return client.get(path, headers={"x-auth-token": token})
+
+
+def add(client: Client, token: str, **fields: object) -> str:
+    body = {"image": {"name": "image", "disk_format": "raw", "container_format": "bare", **fields}}
+    answer = client.post("/images", body, headers={"x-auth-token": token})
+    assert answer.status_code == 200, answer.text
+    image_id: str = answer.json()["image"]["id"]
+    return image_id
+
+
+def check_refused(answer: httpx.Response) -> None:
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"] == f'Keystone uri="{PUBLIC_URI}"'
+
+
+def test_a_member_acts_for_the_project_of_the_token(keystone: Keystone, start: Start) -> None:
+    client = start()
+    alice, bob = keystone.token("alice", "acme"), keystone.token("bob", "other")
+    image_id = add(client, alice)
+
+    image = get(client, alice, f"/images/{image_id}").json()["image"]
+    assert image["owner"] == keystone.projects["acme"]
+    assert get(client, bob, f"/images/{image_id}").status_code == 404
+    assert client.delete(f"/images/{image_id}", headers={"x-auth-token": bob}).status_code == 404
+
+
+def test_an_admin_sees_and_changes_every_image(keystone: Keystone, start: Start) -> None:
+    client = start()
+    image_id = add(client, keystone.token("alice", "acme"))
+    admin = keystone.token("admin", "admin")
+
+    assert get(client, admin, f"/images/{image_id}").status_code == 200
+    assert client.delete(f"/images/{image_id}", headers={"x-auth-token": admin}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("user", "scope"),
+    [("alice", None), ("admin", None), ("admin", {"system": {"all": True}})],
+    ids=["unscoped", "unscoped admin", "admin of the system"],
+)
+def test_a_token_for_no_project_sees_public_images_only(
+    keystone: Keystone, start: Start, user: str, scope: dict[str, Any] | None
+) -> None:
+    client = start()
+    alice = keystone.token("alice", "acme")
+    private, public = add(client, alice), add(client, alice, is_public=True)
+    token = keystone.token(user, None, scope=scope)
+
+    assert get(client, token, f"/images/{private}").status_code == 404
+    assert get(client, token, f"/images/{public}").status_code == 200
+    assert client.delete(f"/images/{public}", headers={"x-auth-token": token}).status_code == 403
+
+
+def test_without_a_token_the_answer_is_401_and_says_where_to_get_one(start: Start) -> None:
+    client = start()
+    for method, path in (("GET", "/images"), ("POST", "/images"), ("HEAD", "/images/one")):
+        check_refused(client.request(method, path))
+    check_refused(get(client, ""))
+
+
+@pytest.mark.parametrize(
+    "token",
+    ["garbage", "gAAAAA" + "x" * 178, "x" * 8192, "x" * 8193, "a b", "tökén", "a\x01b"],
+    ids=lambda t: ascii(t[:9]),
+)
+def test_what_is_no_token_is_401(start: Start, token: str) -> None:
+    check_refused(start().get("/images", headers={"x-auth-token": token.encode()}))
+
+
+def test_what_cannot_be_a_token_is_not_sent_to_keystone(keystone: Keystone, start: Start) -> None:
+    client = start()
+    asked = keystone.times_asked()
+    for token in ("", "x" * 8193, "a b", "tökén"):
+        client.get("/images", headers={"x-auth-token": token.encode()})
+    assert keystone.times_asked() == asked
+
+
+def test_two_tokens_are_400_even_when_both_are_good(keystone: Keystone, start: Start) -> None:
+    token = keystone.token("alice", "acme")
+    answer = start().get("/images", headers=[("x-auth-token", token)] * 2)
+    assert answer.status_code == 400
+
+
+def test_what_is_open_needs_no_token(start: Start) -> None:
+    client = start()
+    for path, expected in (("/healthcheck", 200), ("/", 300), ("/versions", 200), ("/metrics", 200)):
+        assert client.get(path).status_code == expected
+        assert get(client, "garbage", path).status_code == expected
+
+
+def test_an_expired_token_is_401_also_when_it_is_remembered(keystone: Keystone, start: Start) -> None:
+    client = start(token_cache_time=60)
+    token = keystone.token("alice", "acme", seconds=5)
+    expires = time.monotonic() + 5
+    assert get(client, token).status_code == 200
+
+    time.sleep(expires - time.monotonic() + 1)
+    check_refused(get(client, token))
+
+
+def test_a_revoked_token_is_401_once_it_is_no_longer_remembered(keystone: Keystone, start: Start) -> None:
+    asking, remembering = start(), start(token_cache_time=1)
+    token = keystone.token("alice", "acme")
+    assert get(asking, token).status_code == get(remembering, token).status_code == 200
+
+    keystone.revoke(token)
+    check_refused(get(asking, token))
+    time.sleep(1)
+    check_refused(get(remembering, token))
+
+
+def test_a_remembered_token_is_not_checked_again_and_a_refused_one_is(keystone: Keystone, start: Start) -> None:
+    client = start(token_cache_time=60)
+    token = keystone.token("alice", "acme")
+    asked = keystone.times_asked()
+
+    for _ in range(5):
+        assert get(client, token).status_code == 200
+    assert keystone.times_asked() == asked + 1
+    for _ in range(2):
+        assert get(client, "garbage").status_code == 401
+    assert keystone.times_asked() == asked + 3
+
+
+def test_many_requests_at_once_ask_about_their_token_once(keystone: Keystone, start: Start) -> None:
+    client = start(token_cache_time=60)
+    headers = {"x-auth-token": keystone.token("alice", "acme")}
+    asked = keystone.times_asked()
+
+    async def ask() -> list[int]:
+        transport = httpx.ASGITransport(client.application)
+        async with httpx.AsyncClient(transport=transport, base_url="http://registry.test") as http:
+            answers = await asyncio.gather(*(http.get("/images", headers=headers) for _ in range(50)))
+        return [answer.status_code for answer in answers]
+
+    assert client.runner.run(ask()) == [200] * 50
+    assert keystone.times_asked() == asked + 1
+
+
+def test_while_keystone_is_down_only_remembered_tokens_work_and_then_all_do_again(
+    keystone: Keystone, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = start(token_cache_time=60)
+    known, new = keystone.token("alice", "acme"), keystone.token("bob", "other")
+    assert get(client, known).status_code == 200
+
+    with stopped(keystone):
+        assert get(client, known).status_code == 200
+        for token in (new, "garbage"):
+            answer = get(client, token)
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+            assert answer.text == "Keystone does not answer now; try again later.\n"
+        check_refused(client.get("/images"))
+        assert client.get("/healthcheck").status_code == 200
+    assert any("Connection refused" in str(vars(record)) for record in caplog.records)
+
+    assert get(client, new).status_code == 200
+    check_refused(get(client, "garbage"))
+
+
+def test_a_registry_that_starts_before_keystone_waits_for_nothing(keystone: Keystone, start: Start) -> None:
+    token = keystone.token("alice", "acme")
+    with stopped(keystone):
+        client = start()
+        assert get(client, token).status_code == 503
+    assert get(client, token).status_code == 200
+
+
+def test_a_keystone_that_fails_lets_nobody_in(keystone: Keystone, start: Start) -> None:
+    client = start(delay_auth_decision=True)
+    token = keystone.token("alice", "acme")
+    assert get(client, token).status_code == 200
+    with keystone.failing():
+        answer = get(client, token)
+
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert (keystone.folder / "requests").read_text().splitlines()[-1] == "GET /v3/auth/tokens 500"
+    assert get(client, token).status_code == 200
+
+
+def test_a_registry_that_keystone_does_not_know_lets_nobody_in(keystone: Keystone, start: Start) -> None:
+    client = start(password="wrong")
+    assert get(client, keystone.token("alice", "acme")).status_code == 503
+    assert get(client, "garbage").status_code == 503
+
+
+def test_an_application_credential_is_held_to_its_access_rules(keystone: Keystone, start: Start) -> None:
+    client = start(token_cache_time=60)
+    password = keystone.token("alice", "acme")
+    image_id = add(client, password)
+    rules = [{"service": "image", "method": "GET", "path": "/images/{id}"}]
+    fields = {"name": "reader", "secret": "s", "access_rules": rules}
+    made = keystone.ask(
+        *("POST", f"/users/{keystone.users['alice']}/application_credentials", password),
+        json={"application_credential": fields},
+    ).json()["application_credential"]
+    credential = {"id": made["id"], "secret": "s"}
+    identity = {"methods": ["application_credential"], "application_credential": credential}
+    token = keystone.authenticate(identity, None, None)
+
+    for _ in range(2):
+        assert get(client, token, f"/images/{image_id}").status_code == 200
+        assert get(client, token).status_code == 403
+        assert client.delete(f"/images/{image_id}", headers={"x-auth-token": token}).status_code == 403
+
+
+def test_options_may_come_from_the_environment(
+    keystone: Keystone, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OS_KEYSTONE_AUTHTOKEN__PASSWORD", PASSWORD.replace("$", "$$"))
+    client = start(password="wrong")
+    assert get(client, keystone.token("alice", "acme")).status_code == 200
+
+
+def test_what_an_old_file_says_about_caches_and_delays_changes_nothing(keystone: Keystone, start: Start) -> None:
+    client = start(
+        memcached_servers="127.0.0.1:1",
+        memcache_security_strategy="ENCRYPT",
+        delay_auth_decision=True,
+        include_service_catalog=False,
+    )
+    assert get(client, keystone.token("alice", "acme")).status_code == 200
+    check_refused(get(client, "garbage"))
+    check_refused(client.get("/images"))
+
+
+def test_neither_tokens_nor_the_password_are_logged(
+    keystone: Keystone, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor what Keystone says of a bad token, which with some versions is the token."""
+    caplog.set_level(logging.INFO)
+    client = start()
+    token = keystone.token("alice", "acme")
+    get(client, token)
+    get(client, "garbage")
+    keystone.revoke(token)
+    get(client, token)
+
+    logged = "\n".join(str(vars(record)) for record in caplog.records)
+    for secret in (token, "garbage", PASSWORD, "Identity response"):
+        assert secret not in logged
+
+
+OLD_FILE = {"auth_url": "http://127.0.0.1:1/v3", "auth_type": "password", "username": "u", "password": "p"}
+
+
+def test_the_options_of_keystone_are_not_unknown_in_this_mode_alone(tmp_path: Path) -> None:
+    file = written(tmp_path / "registry.conf", OLD_FILE)
+    assert load([file], {"identity_mode": "keystone"}).unknown == []
+    assert "[keystone_authtoken] password" in load([file]).unknown
+
+
+def test_options_may_stand_in_the_section_that_auth_section_names(tmp_path: Path) -> None:
+    first = written(tmp_path / "first.conf", {"auth_section": "credentials"})
+    second = written(tmp_path / "second.conf", OLD_FILE, "credentials")
+    loaded = load([first, second], {"identity_mode": "keystone"})
+    assert loaded.unknown == []
+    build(loaded.settings)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({}, "needs auth_type"),
+        ({"auth_type": "nonsense"}, "nonsense"),
+        ({"auth_type": "password"}, "auth_url"),
+        ({**OLD_FILE, "http_connect_timeout": "soon"}, "http_connect_timeout"),
+        ({**OLD_FILE, "password": "hun$ter2"}, "'\\$\\$'"),
+        ({**OLD_FILE, "www_authenticate_uri": "http://a\n http://b"}, "www_authenticate_uri"),
+    ],
+    ids=["nothing", "unknown type", "no url", "no number", "dollar", "two lines"],
+)
+def test_a_section_that_cannot_be_used_stops_the_start(tmp_path: Path, given: dict[str, object], sentence: str) -> None:
+    file = written(tmp_path / "registry.conf", given)
+    with pytest.raises(Invalid, match=sentence) as caught:
+        build(Settings(identity_mode="keystone", config_files=(file,)))
+    assert "ter2" not in str(caught.value)
+
+
+def test_without_keystonemiddleware_the_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "keystonemiddleware", None)
+    with pytest.raises(Invalid, match=r"pip install 'glance-registry\[keystone\]'"):
+        build(Settings(identity_mode="keystone"))
+
+
+def test_an_unverified_certificate_is_not_passed_over_in_silence(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = written(tmp_path / "registry.conf", {**OLD_FILE, "insecure": True})
+    build(Settings(identity_mode="keystone", config_files=(file,)))
+    assert [record.levelno for record in caplog.records if "certificate" in record.message] == [logging.WARNING]
+
+
+def test_the_global_options_of_oslo_config_stay_as_they_were(tmp_path: Path) -> None:
+    from oslo_config import cfg
+
+    file = written(tmp_path / "registry.conf", {**OLD_FILE, "www_authenticate_uri": PUBLIC_URI})
+    build(Settings(identity_mode="keystone", config_files=(file,)))
+    assert cfg.CONF.keystone_authtoken.www_authenticate_uri is None
+    assert "username" not in cfg.CONF.keystone_authtoken
