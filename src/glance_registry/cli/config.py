@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """`glance-registry config`: every setting, its value, its default and where the value came from."""
 
+from typing import Any
+
 import click
-from rich.console import Console
-from rich.table import Table
 
 from glance_registry.cli.options import load_settings, setting_options
+from glance_registry.cli.plain import print_json, print_table
 from glance_registry.settings import SETTINGS, Settings, masked
 
 _COLUMNS = ("setting", "value", "default", "from")
@@ -26,11 +27,11 @@ def config(as_json: bool) -> None:
         )
         for setting in SETTINGS
     ]
-    console = Console(soft_wrap=True)
     if as_json:
-        console.print_json(data=[dict(zip(_COLUMNS, row, strict=True)) for row in rows])
-        return
-    table = Table(*_COLUMNS)
-    for row in rows:
-        table.add_row(*map(str, row))
-    console.print(table)
+        print_json([dict(zip(_COLUMNS, row, strict=True)) for row in rows])
+    else:
+        print_table(_COLUMNS, ([_shown(value) for value in row] for row in rows))
+
+
+def _shown(value: Any) -> str:
+    return ", ".join(value) if isinstance(value, tuple) else str(value)

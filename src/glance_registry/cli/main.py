@@ -7,8 +7,12 @@ import click
 
 from glance_registry.cli.config import config
 from glance_registry.cli.database import db
+from glance_registry.cli.export import export
+from glance_registry.cli.image import image
+from glance_registry.cli.imports import import_
 from glance_registry.cli.options import setting_options
 from glance_registry.cli.serve import run, serve
+from glance_registry.cli.user import user
 from glance_registry.model.errors import RegistryError
 
 
@@ -32,5 +36,5 @@ def main() -> None:
         run()
 
 
-for command in (serve, db, config):
+for command in (serve, db, import_, export, image, user, config):
     main.add_command(command)

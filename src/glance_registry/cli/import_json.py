@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`glance-registry import json`: registers the images of a file, as an export or a person has written them."""
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from typing import BinaryIO
+from uuid import uuid4
+
+import click
+from msgspec import Struct
+
+from glance_registry.catalogue.engine import Catalogue, Operation, T
+from glance_registry.catalogue.images import Kept, add_all
+from glance_registry.catalogue.purge import Tombstone, bury
+from glance_registry.cli.entries import LONGEST_LINE, Entry, read_entries
+from glance_registry.cli.lines import read_line
+from glance_registry.cli.opened import opened
+from glance_registry.cli.options import load_settings, setting_options
+from glance_registry.cli.plain import complain, progress
+from glance_registry.cli.serve import prepare_database
+from glance_registry.model.contract import CONTRACTS, Contract
+from glance_registry.model.errors import Conflict, Invalid, Unavailable
+
+BATCH = 500
+"""Entries that one transaction writes, unless their lines are long: other writes get in between."""
+
+BATCH_BYTES = 8 * 1024 * 1024
+ATTEMPTS = 5
+
+
+class Outcome(Struct):
+    """What became of the entries."""
+
+    registered: int = 0
+    tombstones: int = 0
+    present: int = 0
+    refused: int = 0
+
+
+@click.command("json")
+@click.argument("file", type=click.File("rb"))
+@setting_options
+def import_json(file: BinaryIO) -> None:
+    """Register the images in FILE (- is standard input): a JSON list, or one JSON object a line.
+
+    What an export has written is kept as it is: ids, times, deleted images, members, the ids of purged images.
+    An image's body written by hand is checked as POST /images checks it. An id that is or was in use is
+    skipped. Exit 1 when an entry was refused.
+    """
+    settings = load_settings().settings
+    asyncio.run(prepare_database(settings.database))
+    outcome = Outcome()
+    with opened(settings.database) as (catalogue, runner), progress() as bar:
+        task = bar.add_task("Importing", total=None)
+        try:
+            for batch in _batches(_items(read_entries(file), CONTRACTS[settings.contract], outcome)):
+                _write(batch, catalogue, runner, outcome)
+                bar.update(task, description=f"{outcome.registered} registered")
+        finally:
+            # Also when the import ends early: these are on disk.
+            bar.stop()
+            click.echo(
+                f"registered {outcome.registered}, tombstones {outcome.tombstones},"
+                f" already there {outcome.present}, refused {outcome.refused}"
+            )
+    if outcome.refused:
+        click.get_current_context().exit(1)
+
+
+Item = tuple[Kept | Tombstone, int]
+"""What an entry stands for, and how many bytes it had."""
+
+
+def _items(entries: Iterable[Entry], contract: Contract, outcome: Outcome) -> Iterator[Item]:
+    for number, text in entries:
+        try:
+            if text is None:
+                raise Invalid(f"It is longer than {LONGEST_LINE} bytes.")
+            item = read_line(text, contract, lambda: datetime.now(UTC), lambda: str(uuid4()))
+        except Invalid as error:
+            complain(f"line {number}: {error}")
+            outcome.refused += 1
+        else:
+            yield item, len(text)
+
+
+def _batches(items: Iterable[Item]) -> Iterator[list[Kept | Tombstone]]:
+    """Items for one transaction each; all of a batch are of one kind, so that their order is that of the file."""
+    batch: list[Kept | Tombstone] = []
+    size = 0
+    for item, length in items:
+        if batch and (len(batch) == BATCH or size + length > BATCH_BYTES or type(item) is not type(batch[0])):
+            yield batch
+            batch, size = [], 0
+        batch.append(item)
+        size += length
+    if batch:
+        yield batch
+
+
+def _write(batch: list[Kept | Tombstone], catalogue: Catalogue, runner: asyncio.Runner, outcome: Outcome) -> None:
+    images = [item for item in batch if isinstance(item, Kept)]
+    tombstones = [item for item in batch if isinstance(item, Tombstone)]
+    registered = _write_all(add_all, images, catalogue, runner) if images else 0
+    buried = _write_all(bury, tombstones, catalogue, runner) if tombstones else 0
+    outcome.registered += registered
+    outcome.tombstones += buried
+    outcome.present += len(batch) - registered - buried
+
+
+def _write_all(
+    operation: Operation[[list[T]], int], wanted: list[T], catalogue: Catalogue, runner: asyncio.Runner
+) -> int:
+    for _ in range(ATTEMPTS):
+        try:
+            return runner.run(catalogue.write(operation, wanted))
+        except Conflict:
+            # Somebody registers the same id at this moment; the next attempt finds it taken.
+            continue
+    raise Unavailable("The database is busy.")

@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`glance-registry import`: images from elsewhere."""
+
+import click
+
+from glance_registry.cli.import_json import import_json
+from glance_registry.cli.import_osinfo import import_osinfo
+from glance_registry.cli.options import setting_options
+
+
+@click.group("import")
+@setting_options
+def import_() -> None:
+    """Register images that a file or libosinfo's database lists."""
+
+
+import_.add_command(import_json)
+import_.add_command(import_osinfo)

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One line of an export: an image as the API shows it, and what the API does not show; or a tombstone.
+
+    {"id": …, "name": …, …, "visibility": "shared", "version": 3, "members": [{"member_id": …, "can_share": …}]}
+    {"id": …, "purged_at": …}
+
+A line written by hand is an image's body as POST takes it. What has both an id and `created_at` is a record:
+it was written by an export (or is an answer of the API) and is kept as it is.
+"""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct, structs
+
+from glance_registry.api.body import convert, read_object
+from glance_registry.api.registry import wire
+from glance_registry.api.registry.member_wire import MembershipBody, ShownMember
+from glance_registry.catalogue.images import Kept
+from glance_registry.catalogue.purge import Tombstone
+from glance_registry.model.access import ANYONE_IS_ADMIN, owner_of_new
+from glance_registry.model.contract import CACTUS, QUEENS, Contract
+from glance_registry.model.errors import Invalid
+from glance_registry.model.image import Image, Location
+from glance_registry.model.member import Member
+
+ANY_CONTRACT = structs.replace(QUEENS, name="any", id_pattern=CACTUS.id_pattern, id_sentence=CACTUS.id_sentence)
+"""What may be in a catalogue, whichever contract it was written under."""
+
+
+class ImageLine(wire.ShownImage):
+    visibility: str
+    version: int
+    members: tuple[ShownMember, ...]
+
+
+class TombstoneLine(Struct):
+    id: str
+    purged_at: str
+
+
+class _PlaceRecord(Struct):
+    url: str
+    id: Annotated[int, Meta(ge=0, le=wire.LARGEST_64)] | None = None
+
+
+class _ImageRecord(Struct):
+    """What a record has beside the fields of a body."""
+
+    created_at: datetime
+    updated_at: datetime | None = None
+    deleted_at: datetime | None = None
+    deleted: bool = False
+    visibility: Literal["public", "community", "shared", "private"] | None = None
+    version: Annotated[int, Meta(ge=1, le=wire.LARGEST_32)] = 1
+    location_data: list[_PlaceRecord] | None = None
+    members: list[MembershipBody] = []
+
+
+class _TombstoneRecord(Struct):
+    id: str
+    purged_at: datetime
+
+
+# Sorted names: two catalogues with the same properties have the same export.
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+def image_line(kept: Kept) -> bytes:
+    image = kept.image
+    shown = structs.asdict(wire.shown(image))
+    members = tuple(ShownMember(member.member_id, member.can_share) for member in kept.members)
+    return _encode(ImageLine(**shown, visibility=image.visibility, version=image.version, members=members)) + b"\n"
+
+
+def tombstone_line(tombstone: Tombstone) -> bytes:
+    return _encode(TombstoneLine(tombstone.id, wire.timestamp(tombstone.purged_at))) + b"\n"
+
+
+def read_line(
+    line: bytes, contract: Contract, now: Callable[[], datetime], new_id: Callable[[], str]
+) -> Kept | Tombstone:
+    """What a line stands for; the contract is for lines written by hand. Raises Invalid."""
+    value = read_object(line)
+    wrapped = isinstance(value.get("image"), dict)
+    fields = value["image"] if wrapped else value
+    if fields.get("purged_at") is not None:
+        return _read_tombstone(fields)
+    body = line if wrapped else b'{"image":' + line + b"}"
+    if fields.get("id") is not None and fields.get("created_at") is not None:
+        return _read_record(fields, body)
+    given_id, wanted = wire.read_new(body, contract)
+    owner = owner_of_new(ANYONE_IS_ADMIN, wanted.fields.get("owner"))
+    image = wanted.create(given_id or new_id(), now(), owner)
+    contract.check(image)
+    return Kept(image)
+
+
+def _read_tombstone(fields: Mapping[str, Any]) -> Tombstone:
+    record = convert(fields, _TombstoneRecord)
+    return Tombstone(CACTUS.image_id(record.id), _utc(record.purged_at))
+
+
+def _read_record(fields: Mapping[str, Any], body: bytes) -> Kept:
+    image_id, wanted = wire.read_new(body, ANY_CONTRACT)
+    assert image_id is not None
+    record = convert(fields, _ImageRecord)
+    created_at = _utc(record.created_at)
+    updated_at = created_at if record.updated_at is None else _utc(record.updated_at)
+    deleted_at = None if record.deleted_at is None else _utc(record.deleted_at)
+    made = wanted.create(image_id, created_at, wanted.fields.get("owner"))
+    image = structs.replace(
+        made,
+        updated_at=updated_at,
+        deleted_at=updated_at if record.deleted and deleted_at is None else deleted_at,
+        visibility=record.visibility or made.visibility,
+        version=record.version,
+        locations=_keep_ids(made, record),
+    )
+    ANY_CONTRACT.check(image)
+    members = {
+        entry.member_id: Member(member_id=entry.member_id, can_share=entry.can_share) for entry in record.members
+    }
+    return Kept(image, tuple(members.values()))
+
+
+def _keep_ids(made: Image, record: _ImageRecord) -> tuple[Location, ...]:
+    """The locations with the ids that the record gives; numbered anew when it does not give one to each."""
+    ids = {place.url: place.id for place in record.location_data or () if place.id is not None}
+    if any(place.url not in ids for place in made.locations):
+        return made.locations
+    if len(set(ids.values())) < len(ids):
+        raise Invalid("Field 'location_data' gives two locations the same id.")
+    return tuple(structs.replace(place, id=ids[place.url]) for place in made.locations)
+
+
+def _utc(instant: datetime) -> datetime:
+    """The instant in UTC, which a time without a zone is in already. Raises Invalid outside the years 1 to 9999."""
+    try:
+        return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+    except OverflowError:
+        raise Invalid("A time lies outside the years 1 to 9999.") from None

@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`export`, and that `import json` of it makes the same registry again."""
+
+import json
+import shutil
+import stat
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.cli.conftest import Invoke
+
+from glance_registry.catalogue import images
+from glance_registry.catalogue.images import Kept
+from glance_registry.catalogue.purge import Tombstone, bury
+from glance_registry.cli import export as export_command
+from glance_registry.cli.export import BATCH, lines
+from glance_registry.cli.lines import image_line
+from glance_registry.cli.opened import opened
+from glance_registry.model.contract import QUEENS
+from glance_registry.model.image import Image, Location
+from glance_registry.model.member import Member
+
+LONG_AGO = datetime(2011, 2, 3, 4, 5, 6, 7, tzinfo=UTC)
+FULL = Image(
+    id="full",
+    created_at=LONG_AGO,
+    updated_at=LONG_AGO + timedelta(days=1),
+    deleted_at=LONG_AGO + timedelta(days=2),
+    name='Größe "1" \\ 大\u2028\x1b[31m',
+    status="pending_delete",
+    visibility="community",
+    disk_format="qcow2",
+    container_format="docker",
+    size=2**63 - 1,
+    virtual_size=0,
+    checksum="d41d8cd98f00b204e9800998ecf8427e",
+    owner="tenant",
+    min_disk=2**31 - 1,
+    min_ram=1,
+    protected=True,
+    properties={"b": "", "ä": "x" * 300, "a": "\n"},
+    locations=(
+        Location("https://u:p@store/1", {"weight": 1.5, "tags": ["x", None, {"deep": True}]}, "deleted", 7),
+        Location("file:///2", {}, "active", 3),
+    ),
+    version=12,
+)
+PRIVATE = Image(id="private", created_at=LONG_AGO, updated_at=LONG_AGO, visibility="private")
+KEPT = (
+    Kept(FULL, (Member(member_id="a", can_share=True), Member(member_id="b"))),
+    Kept(PRIVATE),
+    Kept(Image(id="Private", created_at=LONG_AGO, updated_at=LONG_AGO, name="")),
+)
+TOMBSTONES = (Tombstone("gone", LONG_AGO), Tombstone("Gone", LONG_AGO + timedelta(microseconds=1)))
+
+
+def fill(database: str, kept: Sequence[Kept], tombstones: Sequence[Tombstone] = ()) -> None:
+    with opened(database) as (catalogue, runner):
+        runner.run(catalogue.write(images.add_all, kept))
+        runner.run(catalogue.write(bury, tombstones))
+
+
+def read(database: str) -> list[Kept]:
+    with opened(database) as (catalogue, runner):
+        return runner.run(catalogue.read(images.after, None, "", 1_000))
+
+
+def test_every_field_of_an_image_differs_from_its_default_in_these_tests() -> None:
+    """So that a field which an export forgets fails the next test."""
+    plain = Image(id="", created_at=datetime.max.replace(tzinfo=UTC), updated_at=datetime.max.replace(tzinfo=UTC))
+
+    assert [name for name in Image.__struct_fields__ if getattr(FULL, name) == getattr(plain, name)] == []
+
+
+def test_an_export_imported_elsewhere_is_the_same_catalogue_and_the_same_export(
+    invoke: Invoke, database: str, other_database: str, tmp_path: Path
+) -> None:
+    fill(database, KEPT, TOMBSTONES)
+    first, second = tmp_path / "first", tmp_path / "second"
+
+    invoke("export", first, "--database", database)
+    result = invoke("import", "json", first, "--database", other_database)
+    invoke("export", second, "--database", other_database)
+
+    assert result.stdout == "registered 3, tombstones 2, already there 0, refused 0\n"
+    assert first.read_bytes() == second.read_bytes()
+    assert read(other_database) == read(database) == sorted(KEPT, key=lambda kept: kept.image.id)
+
+
+def test_what_the_api_did_survives_the_move(invoke: Invoke, sqlite_database: str, new_database: str) -> None:
+    at = ("--database", sqlite_database)
+    kind = ("--disk-format", "raw", "--container-format", "bare")
+    invoke("image", "add", *at, *kind, "--id", "kept", "--private", "--property", "a=ü", "--location", "http://a")
+    invoke("image", "set", *at, "kept", "--location", "http://b", "--min-ram", 1)
+    for image_id in ("deleted", "purged"):
+        invoke("image", "add", *at, *kind, "--id", image_id)
+        invoke("image", "delete", *at, image_id)
+        if image_id == "deleted":
+            continue
+        assert invoke("db", "purge", *at, "--older-than", 0).stdout == "Purged 2 images.\n"
+    before = invoke("export", *at).stdout_bytes
+
+    invoke("import", "json", "-", "--database", new_database, input=before)
+
+    assert invoke("export", "--database", new_database).stdout_bytes == before
+    assert [json.loads(line)["id"] for line in before.splitlines()] == ["kept", "deleted", "purged"]
+    refused = invoke("image", "add", "--database", new_database, *kind, "--id", "purged")
+    assert "Image with identifier purged already exists!" in refused.stderr
+
+
+def test_a_line_is_the_image_as_the_api_shows_it_and_more(invoke: Invoke, sqlite_database: str) -> None:
+    fill(sqlite_database, [Kept(PRIVATE)])
+
+    (line,) = invoke("export", "--database", sqlite_database).stdout.splitlines()
+
+    shown = json.loads(invoke("image", "show", "private", "--json", "--database", sqlite_database).stdout)
+    assert json.loads(line) == {**shown, "visibility": "private", "version": 1, "members": []}
+
+
+def test_an_export_does_not_depend_on_the_order_in_which_properties_were_given() -> None:
+    def with_properties(*names: str) -> bytes:
+        return image_line(
+            Kept(Image(id="a", created_at=LONG_AGO, updated_at=LONG_AGO, properties=dict.fromkeys(names, "")))
+        )
+
+    assert with_properties("a", "b") == with_properties("b", "a")
+
+
+def test_an_export_reads_a_portion_at_a_time(sqlite_database: str) -> None:
+    """What is registered while it runs still comes, because it has not been read yet."""
+    fill(sqlite_database, [Kept(_numbered(number)) for number in range(BATCH)])
+    with opened(sqlite_database) as (catalogue, runner):
+        written = lines(catalogue, runner)
+        first = next(written)
+        runner.run(catalogue.write(images.add_all, [Kept(_numbered(BATCH))]))
+        rest = list(written)
+
+    assert json.loads(first)["id"] == "000000"
+    assert [json.loads(line)["id"] for line in rest] == [f"{number:06}" for number in range(1, BATCH + 1)]
+
+
+def _numbered(number: int) -> Image:
+    # All of one time: the id decides, also where a portion ends.
+    return Image(id=f"{number:06}", created_at=LONG_AGO, updated_at=LONG_AGO)
+
+
+def test_a_file_is_for_its_owner_alone_also_when_it_was_not_before(
+    invoke: Invoke, sqlite_database: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "export"
+    file.write_text("old")
+    file.chmod(0o644)
+
+    result = invoke("export", file, "--database", sqlite_database)
+
+    assert result.stdout == f"Exported 0 lines to {file}.\n"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert file.read_bytes() == b""
+
+
+def test_an_export_that_fails_leaves_what_there_was(
+    invoke: Invoke, sqlite_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(sqlite_database, KEPT, TOMBSTONES)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "export").write_text("old")
+
+    def no_room(_: Tombstone) -> bytes:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(export_command, "tombstone_line", no_room)
+    result = invoke("export", folder / "export", "--database", sqlite_database)
+
+    assert result.exit_code == 1
+    assert result.stderr == f"Error: Cannot write {folder / 'export'}: No space left on device.\n"
+    assert [(file.name, file.read_text()) for file in folder.iterdir()] == [("export", "old")]
+
+
+def test_a_link_is_followed_and_what_is_no_file_is_left_alone(
+    invoke: Invoke, sqlite_database: str, tmp_path: Path
+) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+
+    invoke("export", tmp_path / "link", "--database", sqlite_database)
+    device = invoke("export", "/dev/null", "--database", sqlite_database)
+
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "target").is_file()
+    assert device.exit_code == 1
+    assert "not a plain file" in device.stderr
+
+
+def test_a_folder_that_is_not_there_is_one_sentence(invoke: Invoke, sqlite_database: str, tmp_path: Path) -> None:
+    result = invoke("export", tmp_path / "none" / "export", "--database", sqlite_database)
+
+    assert result.exit_code == 1
+    assert result.stderr.endswith(": No such file or directory.\n")
+
+
+def test_a_database_without_tables_is_not_exported(invoke: Invoke, new_database: str) -> None:
+    result = invoke("export", "--database", new_database)
+
+    assert result.exit_code == 1
+    assert "run: glance-registry db upgrade" in result.stderr
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
+NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=20)
+TIMES = st.datetimes(timezones=st.just(UTC))
+IDS = st.from_regex(r"[A-Za-z0-9._~-]{1,36}", fullmatch=True).filter(lambda text: text not in (".", "..", "detail"))
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=5,
+)
+LOCATIONS = st.lists(
+    st.builds(
+        Location,
+        NAMES,
+        st.dictionaries(TEXTS, JSON, max_size=3),
+        st.sampled_from(["active", "pending_delete", "deleted"]),
+        st.integers(1, 2**31),
+    ),
+    max_size=3,
+    unique_by=(lambda place: place.url, lambda place: place.id),
+).map(tuple)
+SIZES = st.none() | st.integers(0, 2**63 - 1)
+WHOLE = st.integers(0, 2**31 - 1)
+IMAGES = st.builds(
+    Image,
+    id=IDS,
+    created_at=TIMES,
+    updated_at=TIMES,
+    deleted_at=st.none() | TIMES,
+    name=st.none() | TEXTS,
+    status=st.sampled_from(sorted(QUEENS.statuses)),
+    visibility=st.sampled_from(["public", "community", "shared", "private"]),
+    disk_format=st.none() | TEXTS,
+    container_format=st.none() | TEXTS,
+    size=SIZES,
+    virtual_size=SIZES,
+    checksum=st.none() | TEXTS,
+    owner=st.none() | TEXTS,
+    min_disk=WHOLE,
+    min_ram=WHOLE,
+    protected=st.booleans(),
+    properties=st.dictionaries(NAMES, TEXTS, max_size=4),
+    locations=LOCATIONS,
+    version=st.integers(1, 2**31 - 1),
+)
+MEMBERS = st.lists(
+    st.builds(Member, member_id=NAMES, can_share=st.booleans()), max_size=3, unique_by=lambda member: member.member_id
+).map(lambda members: tuple(sorted(members, key=lambda member: member.member_id)))
+
+
+@settings(max_examples=30)
+@given(
+    kept=st.lists(st.builds(Kept, IMAGES, MEMBERS), max_size=5, unique_by=lambda kept: kept.image.id),
+    tombstones=st.lists(st.builds(Tombstone, IDS, TIMES), max_size=3),
+)
+def test_the_export_of_any_catalogue_is_identical_after_an_import(
+    invoke: Invoke, sqlite_template: Path, kept: list[Kept], tombstones: list[Tombstone]
+) -> None:
+    with TemporaryDirectory() as folder:
+        here, there = (f"sqlite:///{shutil.copy(sqlite_template, Path(folder, name))}" for name in ("here", "there"))
+        fill(here, kept, tombstones)
+        first = invoke("export", "--database", here).stdout_bytes
+
+        result = invoke("import", "json", "-", "--database", there, input=first)
+
+        assert result.exit_code == 0, result.stderr
+        assert invoke("export", "--database", there).stdout_bytes == first
+        assert read(there) == sorted(kept, key=lambda one: (one.image.created_at, one.image.id))
