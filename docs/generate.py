@@ -49,7 +49,7 @@ def commands() -> str:
     parts = []
     for path, command in _walk(main, ("glance-registry",)):
         shown = command if command is main else _without_settings(command)
-        context = click.Context(shown, info_name=" ".join(path), max_content_width=100)
+        context = click.Context(shown, info_name=" ".join(path), max_content_width=100, **main.context_settings)
         parts.append(f"## `{' '.join(path)}`\n\n```text\n{shown.get_help(context)}\n```")
     return "\n\n".join(parts)
 

@@ -156,6 +156,9 @@ def load(files: Sequence[str] = (), flags: Mapping[str, Any] | None = None) -> L
             if flags and flags.get(setting.attribute) is not None:
                 config.set_override(setting.name, flags[setting.attribute], group=_group(setting))
         values = {setting.attribute: _value(config, setting) for setting in SETTINGS}
+    except (cfg.NoSuchOptError, cfg.TemplateSubstitutionError):
+        # Their text would tell the letters after the dollar, which may be part of a password.
+        raise Invalid("The settings cannot be used: in a value '$' names an option; write '$$' for a dollar.") from None
     except (cfg.Error, ValueError, OSError) as error:
         raise Invalid(f"The settings cannot be used: {str(error).strip()}") from None
     sources = {setting.attribute: _source(config, setting) for setting in SETTINGS}

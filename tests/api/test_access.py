@@ -68,7 +68,7 @@ GET    /images/detail            shared    --   --    --     in    in     in    
 GET    /images/detail            community --   --    --     in    --     --     --    --   --     --      403
 GET    /images/detail            deleted   --   --    --     --    --     --     --    --   --     --      403
 
-POST   /images                   -         200  200   200    200   200    200    200   200  403    403     403
+POST   /images                   -         200  200   200    200   200    200    200   403  403    403     403
 
 GET    /images/<I>               public    200  200   200    200   200    200    200   200  200    200     403
 GET    /images/<I>               private   200  200   200    200   404    404    404   404  404    404     403
@@ -77,16 +77,16 @@ GET    /images/<I>               community 200  200   200    200   200    200   
 GET    /images/<I>               deleted   200  200   404    404   404    404    404   404  404    404     403
 
 PUT    /images/<I>               public    200  200   200    200   403    403    403   403  403    403     403
-PUT    /images/<I>               private   200  200   200    200   404    404    404   404  403    403     403
-PUT    /images/<I>               shared    200  200   200    200   404    404    404   404  403    403     403
-PUT    /images/<I>               community 200  200   200    200   404    404    404   404  403    403     403
-PUT    /images/<I>               deleted   404  404   404    404   404    404    404   404  403    403     403
+PUT    /images/<I>               private   200  200   200    200   404    404    404   403  403    403     403
+PUT    /images/<I>               shared    200  200   200    200   404    404    404   403  403    403     403
+PUT    /images/<I>               community 200  200   200    200   404    404    404   403  403    403     403
+PUT    /images/<I>               deleted   404  404   404    404   404    404    404   403  403    403     403
 
 DELETE /images/<I>               public    200  200   200    200   403    403    403   403  403    403     403
-DELETE /images/<I>               private   200  200   200    200   404    404    404   404  403    403     403
-DELETE /images/<I>               shared    200  200   200    200   404    404    404   404  403    403     403
-DELETE /images/<I>               community 200  200   200    200   404    404    404   404  403    403     403
-DELETE /images/<I>               deleted   404  404   404    404   404    404    404   404  403    403     403
+DELETE /images/<I>               private   200  200   200    200   404    404    404   403  403    403     403
+DELETE /images/<I>               shared    200  200   200    200   404    404    404   403  403    403     403
+DELETE /images/<I>               community 200  200   200    200   404    404    404   403  403    403     403
+DELETE /images/<I>               deleted   404  404   404    404   404    404    404   403  403    403     403
 
 GET    /images/<I>/members       public    all  all   all    all   own    own    --    --   --     --      403
 GET    /images/<I>/members       private   all  all   all    all   404    404    404   404  404    404     403
@@ -95,22 +95,22 @@ GET    /images/<I>/members       community all  all   all    all   --     --    
 GET    /images/<I>/members       deleted   all  all   404    404   404    404    404   404  404    404     403
 
 PUT    /images/<I>/members       public    204  204   204    204   204    403    403   403  403    403     403
-PUT    /images/<I>/members       private   204  204   204    204   404    404    404   404  403    403     403
-PUT    /images/<I>/members       shared    204  204   204    204   204    403    404   404  403    403     403
+PUT    /images/<I>/members       private   204  204   204    204   404    404    404   403  403    403     403
+PUT    /images/<I>/members       shared    204  204   204    204   204    403    404   403  403    403     403
 PUT    /images/<I>/members       community 204  204   204    204   403    403    403   403  403    403     403
-PUT    /images/<I>/members       deleted   404  404   404    404   404    404    404   404  403    403     403
+PUT    /images/<I>/members       deleted   404  404   404    404   404    404    404   403  403    403     403
 
 PUT    /images/<I>/members/<M>   public    204  204   204    204   204    403    403   403  403    403     403
-PUT    /images/<I>/members/<M>   private   204  204   204    204   404    404    404   404  403    403     403
-PUT    /images/<I>/members/<M>   shared    204  204   204    204   204    403    404   404  403    403     403
+PUT    /images/<I>/members/<M>   private   204  204   204    204   404    404    404   403  403    403     403
+PUT    /images/<I>/members/<M>   shared    204  204   204    204   204    403    404   403  403    403     403
 PUT    /images/<I>/members/<M>   community 204  204   204    204   403    403    403   403  403    403     403
-PUT    /images/<I>/members/<M>   deleted   404  404   404    404   404    404    404   404  403    403     403
+PUT    /images/<I>/members/<M>   deleted   404  404   404    404   404    404    404   403  403    403     403
 
 DELETE /images/<I>/members/<M>   public    204  204   204    204   204    403    403   403  403    403     403
-DELETE /images/<I>/members/<M>   private   204  204   204    204   404    404    404   404  403    403     403
-DELETE /images/<I>/members/<M>   shared    204  204   204    204   204    403    404   404  403    403     403
+DELETE /images/<I>/members/<M>   private   204  204   204    204   404    404    404   403  403    403     403
+DELETE /images/<I>/members/<M>   shared    204  204   204    204   204    403    404   403  403    403     403
 DELETE /images/<I>/members/<M>   community 204  204   204    204   403    403    403   403  403    403     403
-DELETE /images/<I>/members/<M>   deleted   404  404   404    404   404    404    404   404  403    403     403
+DELETE /images/<I>/members/<M>   deleted   404  404   404    404   404    404    404   403  403    403     403
 
 GET    /shared-images/<M>        public    in   in    in     in    --     in     --    --   --     --      403
 GET    /shared-images/<M>        private   --   --    --     --    --     --     --    --   --     --      403

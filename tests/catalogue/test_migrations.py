@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from alembic.autogenerate import compare_metadata
 from alembic.config import Config
-from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from tests.catalogue.examples import upgrade
@@ -20,6 +18,7 @@ from tests.conftest import Client
 
 from glance_registry.catalogue import migrations, schema
 from glance_registry.catalogue.open import open_catalogue
+from glance_registry.catalogue.properties import search_key
 from glance_registry.catalogue.tables import metadata
 from glance_registry.model.errors import Conflict
 from glance_registry.settings import Settings
@@ -62,6 +61,14 @@ def rows(connection: Connection, statement: str) -> list[tuple[Any, ...]]:
     return [tuple(row) for row in connection.execute(text(statement))]
 
 
+def index_properties(connection: Connection) -> None:
+    """What releases from step 0003 on write beside an image."""
+    for number, created_at, document in rows(connection, "SELECT number, created_at, properties FROM images"):
+        for name, value in json.loads(document).items():
+            entry = {"name": name, "value": search_key(value), "created_at": created_at, "number": number}
+            execute(connection, "INSERT INTO image_properties VALUES (:name, :value, :created_at, :number)", entry)
+
+
 def fill(url: str, count: int) -> None:
     """Images of an old release: one in ten deleted, with properties, one of them long."""
     run(
@@ -96,17 +103,7 @@ def test_today_s_schema_is_the_newest_step_and_the_steps_are_one_row() -> None:
     assert all(Path(scripts.get_revision(step).path).name.startswith(f"{step}_") for step in STEPS)
 
 
-def test_the_migrated_schema_is_the_one_of_the_tables(empty_database: str) -> None:
-    upgrade(empty_database)
-
-    def differences(connection: Connection) -> list[Any]:
-        context = MigrationContext.configure(connection, opts={"version_table": schema.VERSION_TABLE})
-        return compare_metadata(context, metadata)
-
-    assert run(empty_database, differences) == []
-
-
-# What Alembic does not compare: collations, partial indexes, WITHOUT ROWID.
+# In full, since Alembic compares no collations, partial or expression indexes, and no WITHOUT ROWID.
 COLUMNS = """
     SELECT table_name, column_name, data_type, character_maximum_length, is_nullable, collation_name
     FROM information_schema.columns WHERE table_schema = 'public' AND table_name <> :own"""
@@ -136,6 +133,8 @@ def test_the_migrated_schema_is_the_one_of_the_tables_in_every_detail(
 def test_an_old_database_with_images_walks_to_today_and_is_served(empty_database: str, step: str) -> None:
     upgrade(empty_database, step)
     fill(empty_database, 12)
+    if step >= "0003":
+        run(empty_database, index_properties)
     assert state(empty_database) is schema.State.OLD
 
     upgrade(empty_database)

@@ -268,7 +268,7 @@ def test_the_files_are_those_of_the_settings_unless_given(invoke: Invoke, htpass
 
 def test_two_at_once_both_leave_their_user(htpasswd: Path, users: Path) -> None:
     files = ("--htpasswd-file", str(htpasswd), "--users-file", str(users))
-    names = [f"user{number}" for number in range(4)]
+    names = [f"user{number}" for number in range(3)]
     running = []
     for name in names:
         command = [*PROGRAM, "user", "add", name, "--password-stdin", *files]

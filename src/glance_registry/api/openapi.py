@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from glance_registry.api.registry.member_wire import MemberRequest
-from glance_registry.api.routes import Route
+from glance_registry.api.routes import Access, Route
 from glance_registry.model.query import SORT_DIRECTIONS, SORT_KEYS
 
 _QUERY: dict[str, tuple[str, dict[str, Any]]] = {
@@ -37,6 +37,7 @@ _QUERY: dict[str, tuple[str, dict[str, Any]]] = {
 
 _ERRORS = {
     "400": "The request cannot be right; the body says which field.",
+    "401": "The caller must say who it is, in modes http_basic and keystone.",
     "403": "The caller may not do this.",
     "404": "There is no such image.",
     "409": "The request contradicts what the catalogue holds.",
@@ -45,6 +46,7 @@ _ERRORS = {
     "507": "The database has no room left.",
 }
 _EVERY_ROUTE = ("503",)
+_BY_IDENTITY = ("401", "403")
 _BY_METHOD = {
     "GET": ("400", "403", "404"),
     "POST": ("400", "403", "409", "413", "507"),
@@ -98,7 +100,8 @@ def _operation(route: Route, schemas: dict[Any, dict[str, Any]]) -> dict[str, An
         "parameters": _parameters(route),
         "responses": {str(route.status): {"description": "Done.", **_content(route.answers, schemas)}},
     }
-    for status in sorted((*_EVERY_ROUTE, *_BY_METHOD[route.method])):
+    asked = () if route.access is Access.OPEN else _BY_IDENTITY
+    for status in sorted({*_EVERY_ROUTE, *asked, *_BY_METHOD[route.method]}):
         operation["responses"][status] = {
             "description": _ERRORS[status],
             "content": {

@@ -9,12 +9,24 @@ operation each. Driver errors become ours here and nowhere else.
 import random
 import sqlite3
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import URL, Connection, Select, make_url, select
+from sqlalchemy import (
+    URL,
+    ColumnElement,
+    CompoundSelect,
+    Connection,
+    Select,
+    Text,
+    bindparam,
+    make_url,
+    select,
+)
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.types import NullType
 
 from glance_registry.model.errors import Conflict, Invalid, RegistryError, StorageFull, Unavailable
 
@@ -59,30 +71,36 @@ def bind(operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> Calla
 class Prepared:
     """A constant statement, compiled once for each kind of database and then handed to the driver.
 
-    For the point read: there SQLAlchemy's execution costs more than the query. Rows are plain tuples, as the
-    driver has them. A failure is left to SQLAlchemy, which runs the statement again and knows what to do.
+    For the reads that every user makes: there SQLAlchemy's execution costs more than the query. Rows are plain
+    tuples, as the driver has them. A failure is left to SQLAlchemy, which runs the statement again and knows
+    what to do.
     """
 
-    def __init__(self, statement: Select[Any]) -> None:
-        self._statement = statement
-        self._compiled: dict[str, tuple[str, list[str]]] = {}
+    def __init__(self, statement: Select[Any] | CompoundSelect[Any]) -> None:
+        self.statement = statement
+        self._compiled: dict[str, tuple[str, list[str], dict[str, Any]]] = {}
 
-    def first(self, connection: Connection, parameters: Mapping[str, Any]) -> tuple[Any, ...] | None:
-        sql, names = self._compiled.get(connection.dialect.name) or self._compile(connection)
+    def all(self, connection: Connection, parameters: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
+        sql, names, constants = self._compiled.get(connection.dialect.name) or self._compile(connection)
+        values = {**constants, **parameters}
         cursor = connection.connection.cursor()
         try:
-            cursor.execute(sql, tuple([parameters[name] for name in names]))
-            return cursor.fetchone()
+            cursor.execute(sql, tuple([values[name] for name in names]))
+            return cursor.fetchall()
         except Exception:
-            row = connection.execute(self._statement, dict(parameters)).first()
-            return None if row is None else tuple(row)
+            return connection.execute(self.statement, dict(parameters)).all()
         finally:
             cursor.close()
 
-    def _compile(self, connection: Connection) -> tuple[str, list[str]]:
-        compiled = self._statement.compile(dialect=connection.dialect)
+    def first(self, connection: Connection, parameters: Mapping[str, Any]) -> Sequence[Any] | None:
+        """The only row, or None."""
+        rows = self.all(connection, parameters)
+        return rows[0] if rows else None
+
+    def _compile(self, connection: Connection) -> tuple[str, list[str], dict[str, Any]]:
+        compiled = self.statement.compile(dialect=connection.dialect)
         assert compiled.positiontup is not None  # Both of our drivers number their parameters.
-        self._compiled[connection.dialect.name] = str(compiled), compiled.positiontup
+        self._compiled[connection.dialect.name] = str(compiled), compiled.positiontup, dict(compiled.params)
         return self._compiled[connection.dialect.name]
 
 
@@ -164,3 +182,47 @@ def _translate_sqlstate(state: str | None, error: DBAPIError) -> RegistryError |
 def backoff(attempt: int) -> float:
     """Seconds to wait before attempt number `attempt` + 1 of a write: jitter keeps rivals apart."""
     return random.uniform(0, 0.01 * 2**attempt)
+
+
+class unindexed(ColumnElement[Any]):  # noqa: N801 - reads as the function that it is
+    """A column as it is, which no index is chosen for. SQLite keeps no statistics that could tell it better."""
+
+    inherit_cache = True
+
+    def __init__(self, column: ColumnElement[Any]) -> None:
+        self.column = column
+        self.type = column.type
+
+
+@compiles(unindexed)
+def _plain(element: unindexed, compiler: Any, **options: Any) -> str:
+    return str(compiler.process(element.column, **options))
+
+
+@compiles(unindexed, "sqlite")
+def _with_plus(element: unindexed, compiler: Any, **options: Any) -> str:
+    return f"+{compiler.process(element.column, **options)}"
+
+
+class among(ColumnElement[Any]):  # noqa: N801
+    """Whether a whole number is in a JSON list: one parameter, however long the list."""
+
+    inherit_cache = True
+    type = NullType()  # With a boolean's type SQLAlchemy would compare it with 1 on SQLite.
+
+    def __init__(self, column: ColumnElement[int], parameter: str) -> None:
+        self.column = column
+        self.numbers = bindparam(parameter, type_=Text())
+
+
+@compiles(among, "sqlite")
+def _among_on_sqlite(element: among, compiler: Any, **options: Any) -> str:
+    column, numbers = compiler.process(element.column, **options), compiler.process(element.numbers, **options)
+    return f"{column} IN (SELECT CAST(value AS INTEGER) FROM json_each({numbers}))"  # noqa: S608 - both parts are compiled
+
+
+@compiles(among, "postgresql")
+def _among_on_postgresql(element: among, compiler: Any, **options: Any) -> str:
+    column, numbers = compiler.process(element.column, **options), compiler.process(element.numbers, **options)
+    listed = f"json_array_elements_text(CAST({numbers} AS JSON))"
+    return f"{column} IN (SELECT CAST(value AS BIGINT) FROM {listed})"  # noqa: S608 - both parts are compiled

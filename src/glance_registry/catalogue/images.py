@@ -8,11 +8,10 @@ from msgspec import Struct
 from sqlalchemy import Connection, bindparam, func, insert, select, tuple_, union_all, update
 
 from glance_registry.catalogue import properties
-from glance_registry.catalogue.filters import conditions
 from glance_registry.catalogue.instants import to_column
 from glance_registry.catalogue.paging import page
-from glance_registry.catalogue.rows import ROW, as_row, as_stored, locked, seen
-from glance_registry.catalogue.tables import image_members, image_properties, images, tombstones
+from glance_registry.catalogue.rows import Stored, as_row, as_stored, locked, seen
+from glance_registry.catalogue.tables import image_members, images, tombstones
 from glance_registry.model.access import Caller, check_may_change, permitted
 from glance_registry.model.contract import Contract
 from glance_registry.model.errors import Conflict, NotFound
@@ -46,8 +45,7 @@ def get(connection: Connection, image_id: str, caller: Caller, contract: Contrac
 
 def find(connection: Connection, query: Query, caller: Caller) -> list[Image]:
     """A page of the images asked for. Raises Invalid when the marker is not an image."""
-    statement = page(ROW.where(*conditions(query, caller)), query, caller, connection)
-    return [as_stored(row).image for row in connection.execute(statement, {"project": caller.project})]
+    return [as_stored(row).image for row in page(connection, query, caller)]
 
 
 def add(connection: Connection, image: Image) -> Image:
@@ -55,7 +53,7 @@ def add(connection: Connection, image: Image) -> Image:
     if connection.execute(_ID_TAKEN, {"image_id": image.id}).first() is not None:
         raise Conflict(f"Image with identifier {image.id} already exists!")
     number = connection.execute(_INSERT, as_row(image)).scalar_one()
-    properties.replace(connection, number, {}, image.properties)
+    properties.add(connection, [Stored(number, image)])
     return image
 
 
@@ -119,20 +117,14 @@ def add_all(connection: Connection, wanted: Sequence[Kept]) -> int:
             new.setdefault(kept.image.id, kept)
     if not new:
         return 0
-    rows = connection.execute(_INSERT_ALL, [as_row(kept.image) for kept in new.values()]).all()
-    # For all images at once: on a server a statement for each would cost most of the time.
-    found = [
-        {"name": name, "value": properties.search_key(value), "image_number": row.number}
-        for row in rows
-        for name, value in new[row.id].image.properties.items()
-    ]
+    rows = connection.execute(_INSERT_ALL, [as_row(kept.image) for kept in new.values()])
+    numbers = {row.id: row.number for row in rows.all()}
+    properties.add(connection, [Stored(numbers[image_id], kept.image) for image_id, kept in new.items()])
     members = [
-        {"member_id": member.member_id, "image_number": row.number, "can_share": member.can_share}
-        for row in rows
-        for member in new[row.id].members
+        {"member_id": member.member_id, "image_number": numbers[image_id], "can_share": member.can_share}
+        for image_id, kept in new.items()
+        for member in kept.members
     ]
-    if found:
-        connection.execute(insert(image_properties), found)
     if members:
         connection.execute(insert(image_members), members)
     return len(new)
@@ -148,5 +140,5 @@ def _save(connection: Connection, number: int, old: Image, new: Image) -> Image:
     outcome = connection.execute(_SAVE, {"image_number": number, "read_version": old.version, **as_row(new)})
     if outcome.rowcount != 1:
         raise Conflict(f"Image {new.id} was changed by another request at the same time.")
-    properties.replace(connection, number, old.properties, new.properties)
+    properties.replace(connection, Stored(number, old), new.properties)
     return new

@@ -1,48 +1,217 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lists page by key: the images that follow the marker's (sort value, created_at, id)."""
+"""A page of images: which index leads to it, so that it costs the same however many images there are.
 
+Lists page by key: the images that follow the marker's (sort value, created_at, id). There are three ways to a
+page, each along an index of `tables.py`:
+
+- **walk** along the sort order, one branch for each part of what the caller may see, every branch cut at the
+  page's size, then merged. Passed over are the images that a condition without an index leaves out.
+- **property**: along the images of one property, which its index keeps in the default order.
+- **gather**: to all the images that meet a condition, if these are few, which are then sorted.
+
+A statement depends on the query's shape alone: it is built, and compiled, once for each shape.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, func, select, tuple_
+import msgspec
+from msgspec import Struct
+from sqlalchemy import BigInteger, ColumnElement, Connection, Select, bindparam, or_, select, tuple_, union_all
 
-from glance_registry.catalogue.tables import images
-from glance_registry.catalogue.visible import readable, sight
+from glance_registry.catalogue import filters
+from glance_registry.catalogue.engine import Prepared, among, unindexed
+from glance_registry.catalogue.filters import Conditions
+from glance_registry.catalogue.rows import ROW
+from glance_registry.catalogue.tables import Columns, image_properties, images, sorted_as
+from glance_registry.catalogue.visible import Part, Sight, in_any, in_part, parts, readable, sight
 from glance_registry.model.access import Caller
 from glance_registry.model.errors import Invalid
-from glance_registry.model.query import Query
+from glance_registry.model.image import ACTIVE
+from glance_registry.model.query import Query, Sort
 
-# A missing text sorts as the empty one and a missing size as -1: both databases agree on the order, and a
-# marker without a value has its place in it.
-_SORTED_AS: dict[str, ColumnElement[Any]] = {
-    "name": func.coalesce(images.c.name, ""),
-    "container_format": func.coalesce(images.c.container_format, ""),
-    "disk_format": func.coalesce(images.c.disk_format, ""),
-    "size": func.coalesce(images.c.size, -1),
-}
+MOST_GATHERED = 2_000
+"""A condition that more images meet is not gathered by: to walk past the others is quicker then."""
+
+_ALL = (Part.PUBLIC, Part.COMMUNITY, Part.SHARED, Part.PRIVATE)
+_LEADING = ("name", "status", "disk_format", "container_format")
+"""Filters whose index keeps the default order; the earlier in this list leads."""
 
 
-def page(statement: Select[Any], query: Query, caller: Caller, connection: Connection) -> Select[Any]:
-    """The statement, ordered and cut to the page asked for.
+class Way(Struct, frozen=True):
+    """How a page is read: along the index of the field `lead` or of the property number `lead`, or from `gathered`."""
 
-    Raises Invalid when the marker is not an image that the caller may see. One that was deleted since
-    the page before still marks its place, so that a walk through the list goes on.
+    lead: str | int | None = None
+    gathered: bool = False
+
+
+class Shape(Struct, frozen=True):
+    """All that a statement depends on."""
+
+    parts: tuple[Part, ...]
+    conditions: Conditions
+    sort: Sort
+    marked: bool
+    way: Way
+
+
+def page(connection: Connection, query: Query, caller: Caller) -> Sequence[Sequence[Any]]:
+    """The page's rows. Raises Invalid when the marker is not an image that the caller may see.
+
+    A marker whose image was deleted since the page before still marks its place, so that a walk goes on.
     """
-    keys = _keys(query.sort.key)
+    values = {**filters.parameters(query), "project": caller.project, "limit": query.page.limit}
     if query.page.marker is not None:
-        place = select(*keys).where(images.c.id == query.page.marker, readable(sight(caller)))
-        marker = connection.execute(place, {"project": caller.project}).first()
-        if marker is None:
-            raise Invalid(f"Marker '{query.page.marker}' is not an image.")
-        here, there = tuple_(*keys), tuple_(*marker)
-        statement = statement.where(here < there if query.sort.descending else here > there)
-    ordered = [key.desc() if query.sort.descending else key.asc() for key in keys]
-    return statement.order_by(*ordered).limit(query.page.limit)
+        values |= _marker(connection, query, caller)
+    conditions = filters.shape(query)
+    way, numbers = _way(connection, query, conditions, values)
+    if numbers is not None:
+        values["numbers"] = msgspec.json.encode(numbers).decode()
+    marked = query.page.marker is not None
+    shape = Shape(parts(caller, query.public), conditions, query.sort, marked, way)
+    return _statement(shape).all(connection, values)
 
 
-def _keys(sort_key: str) -> list[ColumnElement[Any]]:
-    if sort_key == "id":
-        return [images.c.id]
-    ties: list[ColumnElement[Any]] = [images.c.created_at, images.c.id]
-    if sort_key == "created_at":
-        return ties
-    return [_SORTED_AS.get(sort_key, images.c[sort_key]), *ties]
+def _keys(sort: Sort, columns: Columns = images.c) -> list[ColumnElement[Any]]:
+    """What the order is made of: the sort key, then created_at, then id."""
+    names = ["id"] if sort.key == "id" else dict.fromkeys((sort.key, "created_at", "id"))
+    return [sorted_as(name, columns) for name in names]
+
+
+def _marker(connection: Connection, query: Query, caller: Caller) -> dict[str, Any]:
+    """The marker's place in the order, as parameters."""
+    place = _marker_statement(query.sort, sight(caller))
+    row = place.first(connection, {"marker": query.page.marker, "project": caller.project})
+    if row is None:
+        raise Invalid(f"Marker '{query.page.marker}' is not an image.")
+    return {f"after{i}": value for i, value in enumerate(row)}
+
+
+@lru_cache
+def _marker_statement(sort: Sort, sight: Sight) -> Prepared:
+    return Prepared(select(*_keys(sort)).where(images.c.id == bindparam("marker"), readable(sight)))
+
+
+def _way(
+    connection: Connection, query: Query, conditions: Conditions, values: dict[str, Any]
+) -> tuple[Way, list[int] | None]:
+    """The way to the page, and the numbers of the images when they are gathered."""
+    by_default = query.sort.key == "created_at" and query.deleted is False
+    if by_default and len(query.properties) == 1:
+        return Way(lead=0), None
+    few: list[int] | None = None
+    for probe in _probes(conditions, by_default):
+        found = [number for (number,) in probe.all(connection, values)]
+        if len(found) <= MOST_GATHERED and (few is None or len(found) < len(few)):
+            few = found
+    if few is not None:
+        return Way(gathered=True), few
+    if by_default and query.properties:
+        return Way(lead=0), None
+    return Way(lead=_leading_filter(query) if by_default else None), None
+
+
+def _leading_filter(query: Query) -> str | None:
+    """The filter whose index is walked: the rarest, by what is known of images: most are active."""
+    equal = {wanted.field: wanted.value for wanted in query.filters if wanted.operator == "eq"}
+    if equal.get("status") == ACTIVE and equal.keys() & {"disk_format", "container_format"}:
+        del equal["status"]
+    return next((field for field in _LEADING if field in equal), None)
+
+
+@lru_cache(maxsize=256)
+def _probes(conditions: Conditions, by_default: bool) -> list[Prepared]:
+    """For each condition that an index serves: the numbers of the images that meet it, up to one too many."""
+    most = MOST_GATHERED + 1
+    found: list[Select[Any]] = [
+        select(image_properties.c.image_number).where(filters.property_is(i)) for i in range(conditions.properties)
+    ]
+    if conditions.changes_since:
+        since = bindparam(filters.SINCE, type_=images.c.updated_at.type)
+        found.append(select(images.c.number).where(images.c.updated_at > since))
+    if conditions.deleted is False:
+        found += _field_probes(conditions, by_default)
+    return [Prepared(probe.limit(most)) for probe in found]
+
+
+def _field_probes(conditions: Conditions, by_default: bool) -> Iterator[Select[Any]]:
+    """The filters on fields with an index; in the default order an equality is better walked along its index."""
+    for field in (*_LEADING, "size"):
+        if by_default and field in _LEADING:
+            continue
+        bounds = [
+            filters.filtered(conditions, i, indexed=True)
+            for i, (filtered_field, _) in enumerate(conditions.filters)
+            if filtered_field == field
+        ]
+        if bounds:
+            yield select(images.c.number).where(or_(*map(in_part, _ALL)), *filters.life(conditions), *bounds)
+
+
+@lru_cache(maxsize=1024)
+def _statement(shape: Shape) -> Prepared:
+    way, keys = shape.way, _keys(shape.sort)
+    if isinstance(way.lead, int):
+        return Prepared(_along_property(shape, way.lead))
+    if way.gathered:
+        return Prepared(_cut(_anywhere(shape).where(among(images.c.number, "numbers")), [*map(unindexed, keys)], shape))
+    if shape.conditions.deleted is not False:
+        deleted = ROW.where(in_any(shape.parts), *filters.life(shape.conditions), *filters.clauses(shape.conditions))
+        return Prepared(_cut(deleted, keys, shape))
+    conditions = filters.life(shape.conditions) + filters.clauses(shape.conditions, way.lead)
+    branches = [
+        _ordered(ROW.where(in_part(part), *conditions, *behind), keys, shape.sort)
+        for part in shape.parts
+        for behind in _behind_marker(shape)
+    ]
+    if len(branches) == 1:
+        return Prepared(branches[0])
+    merged = union_all(*(select(branch.subquery()) for branch in branches)).subquery()
+    return Prepared(_ordered(select(merged), _keys(shape.sort, merged.c), shape.sort))
+
+
+def _behind_marker(shape: Shape) -> list[list[ColumnElement[bool]]]:
+    """The rows behind the marker, in parts of each of which an index knows the beginning: those that agree with
+    the marker in the sort key, and those that do not. Thousands may agree, in a status for example."""
+    if not shape.marked:
+        return [[]]
+    key, *ties = _keys(shape.sort)
+    if not ties:
+        return [[_behind([key], shape.sort)]]
+    if shape.sort.key == "created_at":
+        return [[_behind([key, *ties], shape.sort)]]
+    return [[key == _marked(0, key), _behind(ties, shape.sort, first=1)], [_behind([key], shape.sort)]]
+
+
+def _anywhere(shape: Shape) -> Select[Any]:
+    """The rows of all parts, along whichever way is added to this."""
+    life = filters.life(shape.conditions, unindexed(images.c.deleted_at))
+    return ROW.where(in_any(shape.parts), *life, *filters.clauses(shape.conditions, shape.way.lead))
+
+
+def _along_property(shape: Shape, i: int) -> Select[Any]:
+    statement = _anywhere(shape).where(filters.property_is(i), images.c.number == image_properties.c.image_number)
+    return _cut(statement, [image_properties.c.created_at, images.c.id], shape)
+
+
+def _cut(statement: Select[Any], keys: Sequence[ColumnElement[Any]], shape: Shape) -> Select[Any]:
+    """The statement's first rows behind the marker, in order."""
+    if shape.marked:
+        statement = statement.where(_behind(keys, shape.sort))
+    return _ordered(statement, keys, shape.sort)
+
+
+def _behind(keys: Sequence[ColumnElement[Any]], sort: Sort, first: int = 0) -> ColumnElement[bool]:
+    """The rows whose keys come after the marker's, of which these are the parameters from `first` on."""
+    here, there = tuple_(*keys), tuple_(*(_marked(first + i, key) for i, key in enumerate(keys)))
+    return here < there if sort.descending else here > there
+
+
+def _marked(i: int, key: ColumnElement[Any]) -> ColumnElement[Any]:
+    return bindparam(f"after{i}", type_=key.type)
+
+
+def _ordered(statement: Select[Any], keys: Sequence[ColumnElement[Any]], sort: Sort) -> Select[Any]:
+    order = [key.desc() if sort.descending else key.asc() for key in keys]
+    return statement.order_by(*order).limit(bindparam("limit", type_=BigInteger()))

@@ -1,22 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """The index of properties: one narrow row for each property of each image, in step with the image's row."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, bindparam, delete, insert, select
+from sqlalchemy import Connection, bindparam, delete, insert
 
-from glance_registry.catalogue.tables import image_properties, images
+from glance_registry.catalogue.instants import to_column
+from glance_registry.catalogue.rows import Stored
+from glance_registry.catalogue.tables import image_properties
 
 LONGEST_PLAIN = 255
 _PREFIX = 192
 
 _INSERT = insert(image_properties)
-_DELETE = delete(image_properties).where(
-    image_properties.c.name == bindparam("old_name"),
-    image_properties.c.value == bindparam("old_value"),
-    image_properties.c.image_number == bindparam("number"),
-)
+_DELETE = delete(image_properties).where(*(column == bindparam(f"old_{column.name}") for column in image_properties.c))
 
 
 def search_key(value: str) -> str:
@@ -27,23 +26,31 @@ def search_key(value: str) -> str:
     return value[:_PREFIX] + sha256(value.encode()).hexdigest()
 
 
-def replace(connection: Connection, number: int, old: Mapping[str, str], new: Mapping[str, str]) -> None:
-    """Bring the index of the image with this number from its old properties to its new ones."""
-    gone = old.items() - new.items()
-    come = new.items() - old.items()
-    if gone:
-        connection.execute(
-            _DELETE, [{"old_name": name, "old_value": search_key(value), "number": number} for name, value in gone]
-        )
-    if come:
-        connection.execute(
-            _INSERT, [{"name": name, "value": search_key(value), "image_number": number} for name, value in come]
-        )
-
-
-def having(name: str, value: str) -> ColumnElement[bool]:
-    """The images with this property."""
-    found = select(image_properties.c.image_number).where(
-        image_properties.c.name == name, image_properties.c.value == search_key(value)
+def add(connection: Connection, stored: Iterable[Stored]) -> None:
+    """Index the properties of new images."""
+    _insert(
+        connection, [_entry(image, name, value) for image in stored for name, value in image.image.properties.items()]
     )
-    return images.c.number.in_(found)
+
+
+def replace(connection: Connection, stored: Stored, new: Mapping[str, str]) -> None:
+    """Bring the index of a stored image from the properties that it has to new ones."""
+    old = stored.image.properties
+    gone = [_entry(stored, name, value) for name, value in old.items() - new.items()]
+    if gone:
+        connection.execute(_DELETE, [{f"old_{column}": value for column, value in entry.items()} for entry in gone])
+    _insert(connection, [_entry(stored, name, value) for name, value in new.items() - old.items()])
+
+
+def _entry(stored: Stored, name: str, value: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "value": search_key(value),
+        "created_at": to_column(stored.image.created_at),
+        "image_number": stored.number,
+    }
+
+
+def _insert(connection: Connection, entries: list[dict[str, Any]]) -> None:
+    if entries:
+        connection.execute(_INSERT, entries)

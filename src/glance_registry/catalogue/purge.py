@@ -34,8 +34,8 @@ def purge(connection: Connection, deleted_before: datetime, now: datetime, limit
         purged_at = to_column(now)
         connection.execute(insert(tombstones), [{"id": image.id, "purged_at": purged_at} for _, image in gone])
         # SQLite gives the number of the newest row that goes to the next image: nothing may be left under it.
-        for number, image in gone:
-            properties.replace(connection, number, image.properties, {})
+        for stored in gone:
+            properties.replace(connection, stored, {})
         numbers = [number for number, _ in gone]
         connection.execute(delete(image_members).where(image_members.c.image_number.in_(numbers)))
         connection.execute(delete(images).where(images.c.number.in_(numbers)))

@@ -15,7 +15,7 @@ from glance_registry.catalogue.engine import T, parse_url, translate
 from glance_registry.catalogue.tables import metadata
 from glance_registry.model.errors import Conflict
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest step in migrations/versions."""
 
 VERSION_TABLE = "glance_registry_version"

@@ -5,7 +5,25 @@ Times are microseconds since 1970, UTC. Text sorts by code point on both databas
 PostgreSQL, BINARY on SQLite), so that a page ends at the same image whichever is used.
 """
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, String, Table, Text
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ColumnElement,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    func,
+    literal_column,
+)
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
+
+from glance_registry.model.query import SORT_KEYS
 
 metadata = MetaData()
 
@@ -44,15 +62,55 @@ images = Table(
     Column("locations", Text, nullable=False),
 )
 
-# A page of images in the default order; the export of everything.
-Index("images_created_at", images.c.created_at, images.c.id)
+_LIVE = images.c.deleted_at.is_(None)
+_DELETED = images.c.deleted_at.is_not(None)
+
+# The constants are part of the indexes' expressions, so they must not become parameters.
+_STANDS_FOR_NULL: dict[str, ColumnElement[Any]] = {
+    "name": literal_column("''"),
+    "container_format": literal_column("''"),
+    "disk_format": literal_column("''"),
+    "size": literal_column("-1"),
+}
+
+
+Columns = ReadOnlyColumnCollection[str, Any]
+
+
+def sorted_as(key: str, columns: Columns = images.c) -> ColumnElement[Any]:
+    """What a list sorts by for a sort key.
+
+    A missing text sorts as the empty one and a missing size as -1: both databases agree on the order, and a
+    marker without a value has its place in it.
+    """
+    column: ColumnElement[Any] = columns[key]
+    return func.coalesce(column, _STANDS_FOR_NULL[key]) if key in _STANDS_FOR_NULL else column
+
+
+# A page by each sort key, of the images of one visibility, less the deleted ones; the same with a filter on the key.
+# The last tie-breaker, id, is left to a sort of the rows that agree in the rest: hardly ever more than one.
+for _key in SORT_KEYS:
+    _columns = [sorted_as(_key)] if _key in ("created_at", "id") else [sorted_as(_key), images.c.created_at]
+    Index(f"images_by_{_key}", images.c.visibility, *_columns, sqlite_where=_LIVE, postgresql_where=_LIVE)
+
+# "My own": the images of a project.
+Index("images_owner", images.c.owner, images.c.created_at, sqlite_where=_LIVE, postgresql_where=_LIVE)
+
+# The export of everything.
+Index("images_created_at", images.c.created_at)
+
+# The changes since a time, deleted images included.
+Index("images_updated_at", images.c.updated_at)
+
+# An admin's page of deleted images.
+Index("images_deleted", images.c.created_at, sqlite_where=_DELETED, postgresql_where=_DELETED)
 
 # Purge: the rows deleted before a day.
 Index(
     "images_deleted_at",
     images.c.deleted_at,
-    sqlite_where=images.c.deleted_at.is_not(None),
-    postgresql_where=images.c.deleted_at.is_not(None),
+    sqlite_where=_DELETED,
+    postgresql_where=_DELETED,
 )
 
 image_properties = Table(
@@ -62,6 +120,8 @@ image_properties = Table(
     Column("name", _text(255), primary_key=True),
     # The value, or its digest where it is long: see `catalogue.properties.search_key`.
     Column("value", _text(256), primary_key=True),
+    # The image's, so that a property's images are in the default order of lists.
+    Column("created_at", BigInteger, primary_key=True),
     Column("image_number", _NUMBER, primary_key=True),
     sqlite_with_rowid=False,
 )

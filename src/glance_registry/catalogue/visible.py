@@ -4,13 +4,15 @@
 The clauses are constant but for the parameter `project`, the caller's.
 """
 
+from collections.abc import Iterable
 from enum import Enum
 
-from sqlalchemy import ColumnElement, bindparam, or_, select, true
+from sqlalchemy import ColumnElement, and_, bindparam, or_, select, true
 
+from glance_registry.catalogue.engine import unindexed
 from glance_registry.catalogue.tables import image_members, images
 from glance_registry.model.access import Caller
-from glance_registry.model.image import COMMUNITY, PUBLIC
+from glance_registry.model.image import COMMUNITY, PRIVATE, PUBLIC, SHARED
 
 _PROJECT = bindparam("project", type_=images.c.owner.type)
 
@@ -42,17 +44,54 @@ def readable(sight: Sight) -> ColumnElement[bool]:
     return or_(_ordinary(sight is Sight.PROJECT), images.c.visibility == COMMUNITY)
 
 
-def listed(caller: Caller, public: bool | None = True) -> ColumnElement[bool]:
-    """The rows that belong into a list for the caller; `public` as in `model.query.Query`."""
+class Part(Enum):
+    """One of the parts, without an image in common, that make up what a list is taken from."""
+
+    PUBLIC = PUBLIC
+    COMMUNITY = COMMUNITY
+    SHARED = SHARED
+    PRIVATE = PRIVATE
+    OWN = "the project's own, public ones apart"
+    WITH_ME = "shared with the project, its own and public ones apart"
+
+
+_NON_PUBLIC = (Part.COMMUNITY, Part.SHARED, Part.PRIVATE)
+
+
+def parts(caller: Caller, public: bool | None) -> tuple[Part, ...]:
+    """What a list for the caller is taken from; `public` as in `model.query.Query`."""
     if not caller.admin or public:
-        return _ordinary(caller.project is not None)
-    return true() if public is None else images.c.visibility != PUBLIC
+        return (Part.PUBLIC,) if caller.project is None else (Part.PUBLIC, Part.OWN, Part.WITH_ME)
+    return _NON_PUBLIC if public is False else (Part.PUBLIC, *_NON_PUBLIC)
+
+
+def in_part(part: Part) -> ColumnElement[bool]:
+    """The rows of one part, along an index."""
+    return _in_part(part, images.c.visibility)
+
+
+def in_any(parts: Iterable[Part]) -> ColumnElement[bool]:
+    """The rows of all these parts, when another condition chooses the index."""
+    return or_(*(_in_part(part, unindexed(images.c.visibility)) for part in parts))
+
+
+def _in_part(part: Part, visibility: ColumnElement[str]) -> ColumnElement[bool]:
+    not_public = visibility != PUBLIC
+    match part:
+        case Part.OWN:
+            return and_(images.c.owner == _PROJECT, not_public)
+        case Part.WITH_ME:
+            return and_(_shared_with_project(), not_public, images.c.owner.is_distinct_from(_PROJECT))
+    name: str = part.value
+    return visibility == name
+
+
+def _shared_with_project() -> ColumnElement[bool]:
+    shared = select(image_members.c.image_number).where(image_members.c.member_id == _PROJECT)
+    return images.c.number.in_(shared)
 
 
 def _ordinary(has_project: bool) -> ColumnElement[bool]:
     """Public, or its own, or shared with it. A caller without project has no own and no shared images."""
     public = images.c.visibility == PUBLIC
-    if not has_project:
-        return public
-    shared = select(image_members.c.image_number).where(image_members.c.member_id == _PROJECT)
-    return or_(public, images.c.owner == _PROJECT, images.c.number.in_(shared))
+    return or_(public, images.c.owner == _PROJECT, _shared_with_project()) if has_project else public

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line: `glance-registry [serve] | db … | import … | export | image … | config`."""
+"""The command line: `glance-registry [serve] | db … | import … | export | image … | user … | config`."""
 
 from glance_registry.cli.main import main
 

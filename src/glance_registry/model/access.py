@@ -60,9 +60,10 @@ def identified(user: str | None, project: str | None, roles: frozenset[str], wri
 
 
 def check_may_write(caller: Caller) -> None:
-    """Raise Forbidden for a caller that may change nothing at all: "without identity: read-only"."""
-    if caller.anonymous:
-        raise Forbidden("Read-only access: changing images needs an identity.")
+    """Raise Forbidden for a caller that may change nothing at all: "without identity: read-only". Whoever acts for
+    no project owns nothing, and a new image would be nobody's."""
+    if not caller.writer and caller.project is None:
+        raise Forbidden("Read-only access: changing images needs an identity with a project.")
 
 
 def check_may_change(caller: Caller, image: Image) -> None:

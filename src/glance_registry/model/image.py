@@ -14,6 +14,9 @@ PUBLIC = "public"
 COMMUNITY = "community"
 """Open to everybody who knows the id, in nobody's list."""
 
+PRIVATE = "private"
+"""For the owner alone."""
+
 SHARED = "shared"
 """Not public; the owner may share the image with members. What `is_public: false` means."""
 

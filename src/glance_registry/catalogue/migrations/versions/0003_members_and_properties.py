@@ -29,6 +29,7 @@ def upgrade() -> None:
         "image_properties",
         sa.Column("name", _text(255), primary_key=True),
         sa.Column("value", _text(256), primary_key=True),
+        sa.Column("created_at", sa.BigInteger, primary_key=True),
         sa.Column("image_number", _number(), primary_key=True),
         sqlite_with_rowid=False,
     )
@@ -46,16 +47,16 @@ def upgrade() -> None:
 def _fill(properties: sa.Table) -> None:
     """Index the properties of the images that are there, a portion at a time."""
     connection = op.get_bind()
-    images = sa.table("images", sa.column("number"), sa.column("properties"))
+    images = sa.table("images", sa.column("number"), sa.column("created_at"), sa.column("properties"))
     done = 0
     while rows := connection.execute(
-        sa.select(images.c.number, images.c.properties)
+        sa.select(images.c.number, images.c.created_at, images.c.properties)
         .where(images.c.number > done)
         .order_by(images.c.number)
         .limit(_AT_ONCE)
     ).all():
         entries = [
-            {"name": name, "value": search_key(value), "image_number": row.number}
+            {"name": name, "value": search_key(value), "created_at": row.created_at, "image_number": row.number}
             for row in rows
             for name, value in json.loads(row.properties).items()
         ]
