@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""OSSA-2014-041, -2015-002 (CVE-2014-9493, -2015-1195), -2014-012: files read, and commands run, by a location.
+
+To the registry a location is text: it keeps it for the API servers, and never opens what it names.
+"""
+
+import ast
+from pathlib import Path
+
+import pytest
+from tests.conftest import Client
+
+import glance_registry
+
+SOURCE = Path(glance_registry.__file__).parent
+LOCATIONS = [
+    "file:///etc/passwd",
+    "filesystem:///etc/passwd",
+    "file:///../../etc/shadow",
+    "http://169.254.169.254/latest/meta-data",
+    "sheepdog://;touch /tmp/x;",
+    "../../x",
+    "\n--output=/tmp/x",
+]
+# What could open a location. The one that calls out is the identity mode keystone, which never sees an image.
+OPENERS = {"subprocess", "httpx", "urllib.request", "http.client", "socket", "ftplib", "shutil", "pty"}
+FOLDERS = ("model", "catalogue", "api/registry")
+
+
+@pytest.mark.parametrize("location", LOCATIONS)
+def test_a_location_is_kept_as_it_is_given(sqlite_client: Client, location: str) -> None:
+    image = sqlite_client.add(location=location, location_data=[{"url": location}])
+
+    assert sqlite_client.show(image["id"])["location"] == location
+    assert [place["url"] for place in image["location_data"]] == [location]
+
+
+@pytest.mark.parametrize(
+    "path", sorted(path for folder in FOLDERS for path in (SOURCE / folder).rglob("*.py")), ids=str
+)
+def test_no_module_that_sees_a_location_can_open_one(path: Path) -> None:
+    imported = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            imported |= {name.name for name in node.names}
+        if isinstance(node, ast.ImportFrom) and node.module:
+            imported.add(node.module)
+
+    assert not imported & OPENERS
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_no_module_runs_a_shell(path: Path) -> None:
+    names = {ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)}
+
+    assert not names & {"eval", "exec", "os.system", "os.popen", "subprocess.run", "subprocess.Popen"}

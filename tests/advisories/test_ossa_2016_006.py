@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""OSSA-2016-006 (CVE-2016-0757): the bytes of an active image replaced through its locations.
+
+Here an owner's API server says where an image's bytes are, in the owner's name: the registry cannot tell the two
+apart, so its listener is for API servers alone. What it can do: nobody else changes a location, and no update
+that does not say so.
+"""
+
+import pytest
+from tests.conftest import Caller, Client
+
+FORGED = {"location": "file:///forged", "location_data": [{"url": "file:///forged"}]}
+
+
+@pytest.mark.parametrize("change", [FORGED, {**FORGED, "location": None}, {"location": "file:///forged"}])
+@pytest.mark.parametrize("is_public", [True, False])
+def test_only_the_owner_and_writers_say_where_an_image_s_bytes_are(
+    context: Client, change: dict[str, object], is_public: bool
+) -> None:
+    owner = context.caller("owner")
+    image = owner.add(status="active", is_public=is_public, location="file:///i", checksum="c" * 32)
+    owner.put(f"/images/{image['id']}/members/sharer", {"member": {"can_share": True}})
+
+    for caller in (context.caller("stranger"), context.caller("sharer"), context.caller(None), Caller(context, {})):
+        assert caller.put(f"/images/{image['id']}", {"image": change}).status_code in (403, 404)
+    assert owner.show(image["id"]) == image
+
+
+def test_an_upload_that_lost_the_race_changes_no_location(context: Client) -> None:
+    owner = context.caller("owner")
+    image = owner.add(status="active", location="file:///i")
+
+    late = owner.put(f"/images/{image['id']}", {"image": {**FORGED, "status": "active"}, "from_state": "saving"})
+
+    assert late.status_code == 409
+    assert owner.show(image["id"]) == image
