@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A generator of load: keep-alive HTTP/1.1 connections, each of which asks again as soon as it is answered.
+
+It runs in a process of its own (`python -m bench.load`: a `Load` as JSON on stdin, an `Outcome` on stdout).
+Requests are bytes made beforehand and of an answer only the status and the length are read, so that it costs
+a fraction of what any server does.
+"""
+
+import asyncio
+import gc
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from itertools import count, cycle
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import uvloop
+from msgspec import Struct
+
+HERE = Path(__file__).parent
+SERIAL = "<serial-number>"
+"""What is replaced, wherever it stands in a body, by a number that no other request has."""
+
+_DIGITS = 12
+_SECONDS_TO_FINISH = 10
+"""How long the answers that are still due at the end of the window may take."""
+
+
+class Load(Struct, frozen=True, kw_only=True):
+    """What to send. GETs of `paths` in turn, or POSTs of `bodies` to the only path."""
+
+    connections: int
+    seconds: float
+    paths: list[str]
+    bodies: list[str] = []
+    port: int = 0
+    first_serial: int = 0
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """What came back within the window."""
+
+    answers: int
+    seconds: float
+    cpu: float
+    """CPU seconds of the generator in the window."""
+    answer_bytes: int
+    """Of the last answer's body."""
+
+
+class LoadError(Exception):
+    """An answer was not 200, a connection was lost, or no answer came."""
+
+
+def apply(load: Load, *, wrk: bool = False) -> Outcome:
+    """Run a load in a process of its own. Raises LoadError when not every answer was 200."""
+    if wrk:
+        return _apply_wrk(load)
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.load"],
+        input=msgspec.json.encode(load),
+        capture_output=True,
+        check=False,
+        cwd=HERE.parent,
+        timeout=load.seconds + 60,
+    )
+    if done.returncode:
+        raise LoadError(done.stderr.decode()[-2000:])
+    return msgspec.json.decode(done.stdout, type=Outcome)
+
+
+def requests(load: Load) -> Iterator[bytes]:
+    """The requests, without end."""
+    if not load.bodies:
+        return cycle([f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{load.port}\r\n\r\n".encode() for path in load.paths])
+    return _posts(load)
+
+
+def _posts(load: Load) -> Iterator[bytes]:
+    pieces = []
+    for body in load.bodies:
+        length = len(body.replace(SERIAL, "0" * _DIGITS).encode())
+        head = (
+            f"POST {load.paths[0]} HTTP/1.1\r\nHost: 127.0.0.1:{load.port}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+        )
+        pieces.append((head + body).encode().split(SERIAL.encode()))
+    for serial, parts in zip(count(load.first_serial), cycle(pieces), strict=False):
+        number = b"%012d" % serial
+        yield number.join(parts)
+
+
+class _Run:
+    """What the connections share."""
+
+    def __init__(self, load: Load) -> None:
+        self.load = load
+        self.requests = requests(load)
+        self.answers = 0
+        self.answer_bytes = 0
+        self.over = False
+        self.busy = load.connections
+        self.finished = asyncio.get_running_loop().create_future()
+
+    def fail(self, reason: str) -> None:
+        if not self.finished.done():
+            self.finished.set_exception(LoadError(reason))
+
+
+class _Connection(asyncio.Protocol):
+    """Sends a request, reads its answer to the end, sends the next one."""
+
+    def __init__(self, run: _Run) -> None:
+        self._run = run
+        self._received = b""
+        self._transport: Any
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def ask(self) -> None:
+        self._transport.write(next(self._run.requests))
+
+    def data_received(self, data: bytes) -> None:
+        run = self._run
+        if self._received:
+            data = self._received + data
+        head = data.find(b"\r\n\r\n")
+        if head < 0:
+            self._received = data
+            return
+        # Granian writes header names in lower case and we ask for nothing that it would send in chunks.
+        at = data.find(b"\r\ncontent-length: ", 0, head) + 18
+        length = int(data[at : data.find(b"\r", at)])
+        if len(data) < head + 4 + length:
+            self._received = data
+            return
+        self._received = b""
+        if not data.startswith(b"HTTP/1.1 200"):
+            run.fail(data[:2000].decode(errors="replace"))
+            return
+        if run.over:
+            run.busy -= 1
+            if not run.busy and not run.finished.done():
+                run.finished.set_result(None)
+            return
+        run.answers += 1
+        run.answer_bytes = length
+        self._transport.write(next(run.requests))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._run.fail(f"a connection was lost: {exc}")
+
+
+async def _generate(load: Load) -> Outcome:
+    run = _Run(load)
+    loop = asyncio.get_running_loop()
+    connections = [
+        (await loop.create_connection(lambda: _Connection(run), "127.0.0.1", load.port))[1]
+        for _ in range(load.connections)
+    ]
+    gc.disable()
+    started, cpu = time.perf_counter(), time.process_time()
+    for connection in connections:
+        connection.ask()
+    await asyncio.wait([run.finished], timeout=load.seconds)
+    seconds, answers, cpu = time.perf_counter() - started, run.answers, time.process_time() - cpu
+    run.over = True
+    await asyncio.wait_for(run.finished, _SECONDS_TO_FINISH)
+    return Outcome(answers=answers, seconds=seconds, cpu=cpu, answer_bytes=run.answer_bytes)
+
+
+def _apply_wrk(load: Load) -> Outcome:
+    """The same GETs by wrk, which must be installed; it does not tell the size of an answer nor its own CPU time."""
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
+        paths = ",".join(f'"{path}"' for path in load.paths)
+        script.write(
+            f"local paths = {{{paths}}}\nlocal asked = {{}}\nlocal turn = 0\n"
+            "function init(args) for i, path in ipairs(paths) do asked[i] = wrk.format('GET', path) end end\n"
+            "function request() turn = turn % #asked + 1; return asked[turn] end\n"
+        )
+        script.flush()
+        options = ["-t1", f"-c{load.connections}", f"-d{max(1, round(load.seconds))}s", "-s", script.name]
+        url = f"http://127.0.0.1:{load.port}"
+        printed = subprocess.run(["wrk", *options, url], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"(\d+) requests in ([\d.]+)s", printed)
+    if not found or "Non-2xx" in printed or "Socket errors" in printed:
+        raise LoadError(printed)
+    return Outcome(answers=int(found[1]), seconds=float(found[2]), cpu=0.0, answer_bytes=0)
+
+
+def main() -> None:
+    load = msgspec.json.decode(sys.stdin.buffer.read(), type=Load)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        outcome = runner.run(_generate(load))
+    sys.stdout.buffer.write(msgspec.json.encode(outcome))
+
+
+if __name__ == "__main__":
+    main()
