@@ -24,6 +24,13 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+def answers(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/versions", timeout=SECONDS).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
 def environment(folder: Path) -> dict[str, str]:
     own = {name: value for name, value in os.environ.items() if not name.startswith("OS_")}
     return {**own, "TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"}
@@ -79,10 +86,7 @@ class Server:
         return [json.loads(line) for line in self.output.splitlines()]
 
     def is_listening(self) -> bool:
-        try:
-            return httpx.get(f"http://127.0.0.1:{self.port}/versions", timeout=SECONDS).status_code == 200
-        except httpx.TransportError:
-            return False
+        return answers(self.port)
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=SECONDS)

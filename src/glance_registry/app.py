@@ -10,7 +10,7 @@ from glance_registry.api.identity import Identify, anyone
 from glance_registry.api.identity.context import trust_headers
 from glance_registry.api.metrics import Metrics
 from glance_registry.api.openapi import describe
-from glance_registry.api.request import Registry
+from glance_registry.api.request import Registry, RequestLog
 from glance_registry.api.routes import ROUTES
 from glance_registry.catalogue.open import open_catalogue
 from glance_registry.model.contract import CONTRACTS
@@ -22,6 +22,7 @@ def build(
     settings: Settings,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     new_id: Callable[[], str] = lambda: str(uuid4()),
+    request_log: RequestLog | None = None,
 ) -> Application:
     """The ASGI application; it opens its catalogue when the server starts it, on that server's event loop."""
 
@@ -36,6 +37,7 @@ def build(
             new_id=new_id,
             metrics=Metrics(),
             openapi=describe(ROUTES),
+            request_log=request_log,
         )
 
     return Application(open_registry, _identify(settings))

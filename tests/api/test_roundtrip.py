@@ -8,7 +8,7 @@ from urllib.parse import unquote
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.bodies import CACTUS_IMAGES, QUEENS_IMAGES, encoded, kept
+from tests.bodies import CACTUS_IMAGES, LARGEST_32, LARGEST_64, QUEENS_IMAGES, encoded, kept
 from tests.broken import NO_ID, VALID, broken_bodies
 from tests.conftest import Client
 from tests.raw import Header, RawAnswer, ask
@@ -141,6 +141,40 @@ def assert_refused(client: Client, body: bytes) -> None:
     created = ask(client, "POST", "/images", body=body)
     assert 400 <= created.status < 500, created
     assert stored(client) == {}
+
+
+def _properties(count: int) -> dict[str, str]:
+    return {f"p{number}": "" for number in range(count)}
+
+
+# A field, its largest value, and the one beyond: examples come near a limit too seldom to rely on.
+LIMITS: list[tuple[str, Any, Any]] = [
+    *((field, "é" * 255, "é" * 256) for field in ("name", "owner")),
+    ("checksum", "c" * 32, "c" * 33),
+    ("location", "u" * 4096, "u" * 4097),
+    ("location_data", [{"url": "u" * 4096}], [{"url": "u" * 4097}]),
+    *((field, LARGEST_64, LARGEST_64 + 1) for field in ("size", "virtual_size")),
+    *((field, str(LARGEST_64), str(LARGEST_64 + 1)) for field in ("size", "virtual_size")),
+    *((field, 0, -1) for field in ("size", "virtual_size", "min_disk", "min_ram")),
+    *((field, LARGEST_32, LARGEST_32 + 1) for field in ("min_disk", "min_ram")),
+    *((field, str(LARGEST_32), str(LARGEST_32 + 1)) for field in ("min_disk", "min_ram")),
+    ("properties", {"n" * 255: "\U0001f40b" * 65_535}, {"n" * 256: ""}),
+    ("properties", {"n": ""}, {"": ""}),
+    ("properties", {"n": ""}, {"n": "v" * 65_536}),
+    ("properties", _properties(128), _properties(129)),
+    ("id", "i" * 36, "i" * 37),
+    ("id", 10**35, 10**36),
+]
+
+
+@pytest.mark.parametrize(("field", "largest", "beyond"), LIMITS, ids=lambda value: str(value)[:20])
+def test_each_field_has_its_limit_and_is_kept_whole_up_to_it(
+    client: Client, field: str, largest: Any, beyond: Any
+) -> None:
+    assert_refused(client, json.dumps({"image": {**VALID, field: beyond}}).encode())
+
+    given_image = {**VALID, field: largest}
+    assert_comes_back(client, given_image, json.dumps({"image": given_image}).encode(), set())
 
 
 @settings(max_examples=300)

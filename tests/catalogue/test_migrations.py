@@ -17,9 +17,9 @@ from tests.catalogue.examples import upgrade
 from tests.conftest import Client
 
 from glance_registry.catalogue import migrations, schema
+from glance_registry.catalogue.indexes import metadata
 from glance_registry.catalogue.open import open_catalogue
 from glance_registry.catalogue.properties import search_key
-from glance_registry.catalogue.tables import metadata
 from glance_registry.model.errors import Conflict
 from glance_registry.settings import Settings
 

@@ -18,7 +18,7 @@ from glance_registry.api.routes import ROUTES, Access
 from glance_registry.model.access import check_may_write
 from glance_registry.model.errors import RegistryError
 
-log = logging.getLogger("glance_registry.request")
+log = logging.getLogger(__name__)
 
 # A client's own request id is echoed and logged only when it cannot break a header or a log line.
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
@@ -49,6 +49,8 @@ class Application:
     async def close(self) -> None:
         if self._registry is not None:
             await self._registry.catalogue.close()
+            if self._registry.request_log is not None:
+                self._registry.request_log.flush()
             self._registry = None
 
     async def _live(self, receive: Receive, send: Send) -> None:
@@ -92,21 +94,8 @@ class Application:
         await _send(answer, method, send)
         seconds = time.perf_counter() - started
         registry.metrics.count_request(method, route_path, answer.status_code, seconds)
-        if log.isEnabledFor(logging.INFO):
-            _log_request(request_id, method, route_path, answer.status_code, seconds)
-
-
-def _log_request(request_id: bytes, method: str, route: str, status: int, seconds: float) -> None:
-    # Made by hand: `log.info` would look for the line of code that called it, and no log line shows that.
-    record = logging.LogRecord(log.name, logging.INFO, "", 0, "request", (), None)
-    record.fields = {
-        "request_id": request_id.decode(),
-        "method": method,
-        "route": route,
-        "status": status,
-        "ms": round(seconds * 1000, 2),
-    }
-    log.handle(record)
+        if registry.request_log is not None:
+            registry.request_log.add(request_id.decode(), method, route_path, answer.status_code, seconds)
 
 
 def _read_headers(scope: Scope) -> tuple[str, bytes]:

@@ -3,7 +3,7 @@
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from msgspec import Struct
 from starlette.requests import Request as StarletteRequest
@@ -14,6 +14,14 @@ from glance_registry.catalogue.engine import Catalogue
 from glance_registry.model.access import Caller
 from glance_registry.model.contract import Contract
 from glance_registry.model.errors import Invalid, TooLarge
+
+
+class RequestLog(Protocol):
+    """Where one line for each request goes."""
+
+    def add(self, request_id: str, method: str, route: str, status: int, seconds: float) -> None: ...
+
+    def flush(self) -> None: ...
 
 
 class Registry(Struct, frozen=True, kw_only=True):
@@ -28,6 +36,7 @@ class Registry(Struct, frozen=True, kw_only=True):
     metrics: Metrics
     openapi: bytes
     """The API's description, as it is sent."""
+    request_log: RequestLog | None = None
     now: Callable[[], datetime]
     new_id: Callable[[], str]
 

@@ -27,6 +27,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemy
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.types import NullType
+from sqlalchemy.util import await_only
 
 from glance_registry.model.errors import Conflict, Invalid, RegistryError, StorageFull, Unavailable
 
@@ -82,15 +83,15 @@ class Prepared:
 
     def all(self, connection: Connection, parameters: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
         sql, names, constants = self._compiled.get(connection.dialect.name) or self._compile(connection)
-        values = {**constants, **parameters}
-        cursor = connection.connection.cursor()
+        known = {**constants, **parameters} if constants else parameters
+        values = [known[name] for name in names]
+        driver: Any = connection.connection.driver_connection
         try:
-            cursor.execute(sql, tuple([values[name] for name in names]))
-            return cursor.fetchall()
+            if connection.dialect.name == "sqlite":
+                return driver.execute(sql, values).fetchall()  # type: ignore[no-any-return]
+            return await_only(driver.fetch(sql, *values))
         except Exception:
             return connection.execute(self.statement, dict(parameters)).all()
-        finally:
-            cursor.close()
 
     def first(self, connection: Connection, parameters: Mapping[str, Any]) -> Sequence[Any] | None:
         """The only row, or None."""
@@ -100,7 +101,9 @@ class Prepared:
     def _compile(self, connection: Connection) -> tuple[str, list[str], dict[str, Any]]:
         compiled = self.statement.compile(dialect=connection.dialect)
         assert compiled.positiontup is not None  # Both of our drivers number their parameters.
-        self._compiled[connection.dialect.name] = str(compiled), compiled.positiontup, dict(compiled.params)
+        # What is not handed in with each call: SQLAlchemy's own parameters, such as an offset of 0.
+        constants = {name: value for name, value in compiled.params.items() if value is not None}
+        self._compiled[connection.dialect.name] = str(compiled), compiled.positiontup, constants
         return self._compiled[connection.dialect.name]
 
 

@@ -77,6 +77,8 @@ def _upgrade(connection: Connection, to: str) -> None:
     found = _state(connection)
     if found in (State.FOREIGN, State.NEWER):
         raise Conflict(refusal(found))
+    if found is State.CURRENT:
+        return
     # Alembic is loaded only where it has work to do: it costs start-up time and memory.
     from alembic import command
     from alembic.config import Config

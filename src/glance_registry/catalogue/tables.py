@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tables. One row of `images` is one image; every index names the query that it serves.
+"""The tables. One row of `images` is one image; `indexes.py` has the indexes.
 
 Times are microseconds since 1970, UTC. Text sorts by code point on both databases (collation "C" on
 PostgreSQL, BINARY on SQLite), so that a page ends at the same image whichever is used.
@@ -12,7 +12,6 @@ from sqlalchemy import (
     Boolean,
     Column,
     ColumnElement,
-    Index,
     Integer,
     MetaData,
     String,
@@ -22,8 +21,6 @@ from sqlalchemy import (
     literal_column,
 )
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
-
-from glance_registry.model.query import SORT_KEYS
 
 metadata = MetaData()
 
@@ -62,9 +59,6 @@ images = Table(
     Column("locations", Text, nullable=False),
 )
 
-_LIVE = images.c.deleted_at.is_(None)
-_DELETED = images.c.deleted_at.is_not(None)
-
 # The constants are part of the indexes' expressions, so they must not become parameters.
 _STANDS_FOR_NULL: dict[str, ColumnElement[Any]] = {
     "name": literal_column("''"),
@@ -72,7 +66,6 @@ _STANDS_FOR_NULL: dict[str, ColumnElement[Any]] = {
     "disk_format": literal_column("''"),
     "size": literal_column("-1"),
 }
-
 
 Columns = ReadOnlyColumnCollection[str, Any]
 
@@ -86,32 +79,6 @@ def sorted_as(key: str, columns: Columns = images.c) -> ColumnElement[Any]:
     column: ColumnElement[Any] = columns[key]
     return func.coalesce(column, _STANDS_FOR_NULL[key]) if key in _STANDS_FOR_NULL else column
 
-
-# A page by each sort key, of the images of one visibility, less the deleted ones; the same with a filter on the key.
-# The last tie-breaker, id, is left to a sort of the rows that agree in the rest: hardly ever more than one.
-for _key in SORT_KEYS:
-    _columns = [sorted_as(_key)] if _key in ("created_at", "id") else [sorted_as(_key), images.c.created_at]
-    Index(f"images_by_{_key}", images.c.visibility, *_columns, sqlite_where=_LIVE, postgresql_where=_LIVE)
-
-# "My own": the images of a project.
-Index("images_owner", images.c.owner, images.c.created_at, sqlite_where=_LIVE, postgresql_where=_LIVE)
-
-# The export of everything.
-Index("images_created_at", images.c.created_at)
-
-# The changes since a time, deleted images included.
-Index("images_updated_at", images.c.updated_at)
-
-# An admin's page of deleted images.
-Index("images_deleted", images.c.created_at, sqlite_where=_DELETED, postgresql_where=_DELETED)
-
-# Purge: the rows deleted before a day.
-Index(
-    "images_deleted_at",
-    images.c.deleted_at,
-    sqlite_where=_DELETED,
-    postgresql_where=_DELETED,
-)
 
 image_properties = Table(
     "image_properties",
@@ -129,15 +96,12 @@ image_properties = Table(
 image_members = Table(
     "image_members",
     metadata,
-    # "Shared with me": the images of a member. "Who are its members": the index below.
+    # "Shared with me": the images of a member. "Who are its members" has an index.
     Column("member_id", _text(255), primary_key=True),
     Column("image_number", _NUMBER, primary_key=True),
     Column("can_share", Boolean, nullable=False),
     sqlite_with_rowid=False,
 )
-
-# The members of an image.
-Index("image_members_image", image_members.c.image_number)
 
 tombstones = Table(
     "tombstones",

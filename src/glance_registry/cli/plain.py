@@ -4,13 +4,14 @@
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
-from rich.text import Text
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+# rich is loaded where something is printed with it, which `serve` does not do.
 
 _WIDE = 100_000
 """Columns of what is not a terminal: a program that reads a table must not meet a cut cell."""
@@ -30,6 +31,10 @@ def complain(text: str) -> None:
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A table on standard output, whose first column is never folded."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(box=None, pad_edge=False)
     for number, column in enumerate(columns):
         table.add_column(column, overflow="fold", no_wrap=number == 0)
@@ -43,7 +48,10 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2).replace("\x7f", "\\u007f"))
 
 
-def progress() -> Progress:
+def progress() -> "Progress":
     """A progress bar on standard error when that is a terminal, else nothing."""
+    from rich.console import Console
+    from rich.progress import Progress
+
     console = Console(stderr=True)
     return Progress(console=console, disable=not console.is_terminal, transient=True)

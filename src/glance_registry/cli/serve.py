@@ -2,12 +2,15 @@
 """`glance-registry serve`: the program on its port, under Granian."""
 
 import asyncio
+import ctypes
 import errno
 import gc
 import ipaddress
 import logging
 import os
+import signal
 import socket
+import sys
 from functools import partial
 from tempfile import TemporaryDirectory
 
@@ -25,6 +28,9 @@ from glance_registry.model.errors import Conflict, Invalid
 from glance_registry.settings import Settings
 
 log = logging.getLogger(__name__)
+
+PR_SET_PDEATHSIG = 1
+"""prctl(2), linux/prctl.h."""
 
 GC_THRESHOLD = (20_000, 20, 50)
 """Requests leave no cycles behind; looking for them at Python's default pace costs a tenth of the speed."""
@@ -115,11 +121,18 @@ def _run(settings: Settings) -> None:
     ).serve(target_loader=partial(_load, settings), wrap_loader=False)
 
 
+def _end_with_parent() -> None:
+    """Let the kernel stop this worker when the main process is killed: else it would keep the port and the database."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
 def _load(settings: Settings) -> Application:
     """The application, in its worker process. What is loaded by then stays: the collector need not look at it again."""
+    _end_with_parent()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLD)
-    return build(settings)
+    return build(settings, request_log=logs.RequestLog(settings.log_format))
 
 
 def _is_loopback(host: str) -> bool:

@@ -3,8 +3,8 @@
 
 from alembic import context
 
+from glance_registry.catalogue.indexes import metadata
 from glance_registry.catalogue.schema import VERSION_TABLE
-from glance_registry.catalogue.tables import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The indexes: each names the query that it serves.
+
+The migrations make them; this module says what they come to, for the test that compares and for Alembic. The
+program does not load it: the options of both databases load both dialects, which costs start-up time.
+"""
+
+from sqlalchemy import Index
+
+from glance_registry.catalogue.tables import image_members, images, metadata, sorted_as
+from glance_registry.model.query import SORT_KEYS
+
+__all__ = ["metadata"]
+
+_LIVE = images.c.deleted_at.is_(None)
+_DELETED = images.c.deleted_at.is_not(None)
+
+# A page by each sort key, of the images of one visibility, less the deleted ones; the same with a filter on the key.
+# The last tie-breaker, id, is left to a sort of the rows that agree in the rest: hardly ever more than one.
+for _key in SORT_KEYS:
+    _columns = [sorted_as(_key)] if _key in ("created_at", "id") else [sorted_as(_key), images.c.created_at]
+    Index(f"images_by_{_key}", images.c.visibility, *_columns, sqlite_where=_LIVE, postgresql_where=_LIVE)
+
+# "My own": the images of a project.
+Index("images_owner", images.c.owner, images.c.created_at, sqlite_where=_LIVE, postgresql_where=_LIVE)
+
+# The export of everything.
+Index("images_created_at", images.c.created_at)
+
+# The changes since a time, deleted images included.
+Index("images_updated_at", images.c.updated_at)
+
+# An admin's page of deleted images.
+Index("images_deleted", images.c.created_at, sqlite_where=_DELETED, postgresql_where=_DELETED)
+
+# Purge: the rows deleted before a day.
+Index("images_deleted_at", images.c.deleted_at, sqlite_where=_DELETED, postgresql_where=_DELETED)
+
+# The members of an image.
+Index("image_members_image", image_members.c.image_number)
