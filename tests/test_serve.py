@@ -286,6 +286,20 @@ def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
         assert server.stop() == 0
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells a process of its parent's end")
+def test_workers_end_when_the_main_process_is_killed(tmp_path: Path) -> None:
+    """Else they would keep the port and the database."""
+    with Server(tmp_path, "sqlite:///two.sqlite", "--workers", "2") as server:
+        image = server.add()
+
+        server.process.kill()
+        server.process.wait()
+
+        wait_until(lambda: not server.is_listening())
+    with Server(tmp_path, "sqlite:///two.sqlite") as server:
+        assert server.http.get(f"/images/{image['id']}").json() == {"image": image}
+
+
 def _serves(process: psutil.Process, port: int) -> bool:
     return any(place.laddr.port == port for place in process.net_connections("tcp") if place.laddr)
 
