@@ -2,12 +2,9 @@
 """`glance-registry export`: everything in the catalogue as JSON lines, which `import json` reads."""
 
 import asyncio
-import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import mkstemp
 from typing import BinaryIO
 
 import click
@@ -18,6 +15,7 @@ from glance_registry.catalogue.purge import tombstones_after
 from glance_registry.cli.lines import image_line, tombstone_line
 from glance_registry.cli.opened import opened
 from glance_registry.cli.options import load_settings, setting_options
+from glance_registry.cli.replaced import replaced
 
 BATCH = 500
 """Images that are in memory at once."""
@@ -40,8 +38,13 @@ def export(file: Path) -> None:
         if file == Path("-"):
             _write(lines(catalogue, runner), sys.stdout.buffer)
             return
+        target = file.resolve()
+        if target.exists() and not target.is_file():
+            raise click.ClickException(
+                f"Cannot write {file}: it is not a plain file. Without a FILE, standard output is."
+            )
         try:
-            with _replaced(file) as stream:
+            with replaced(target) as stream:
                 count = _write(lines(catalogue, runner), stream)
         except OSError as error:
             raise click.ClickException(f"Cannot write {file}: {error.strerror}.") from None
@@ -67,31 +70,3 @@ def _write(written: Iterator[bytes], stream: BinaryIO) -> int:
         stream.write(line)
     stream.flush()
     return count
-
-
-@contextmanager
-def _replaced(file: Path) -> Iterator[BinaryIO]:
-    """A stream whose content is under the file's name, on disk, once the block has ended well; else it is gone.
-
-    Raises OSError.
-    """
-    target = file.resolve()
-    if target.exists() and not target.is_file():
-        raise click.ClickException(f"Cannot write {file}: it is not a plain file. Without a FILE, standard output is.")
-    # mkstemp gives the file to its owner alone (mode 0600).
-    handle, beside = mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(beside).replace(target)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            Path(beside).unlink()
-        raise
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

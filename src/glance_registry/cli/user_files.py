@@ -4,7 +4,6 @@
 import fcntl
 import os
 import stat
-import tempfile
 from collections.abc import Iterator, Mapping
 from configparser import ConfigParser
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from glance_registry.api.identity.accounts import Person, parse_htpasswd, parse_users, read_text
+from glance_registry.cli.replaced import replaced
 from glance_registry.model.errors import Conflict, Invalid, NotFound
 
 _LONGEST_NAME = 255
@@ -134,26 +134,12 @@ def _locked(file: Path) -> Iterator[None]:
 
 
 def _replace(file: Path, text: str) -> None:
-    """Put the text in the file's place in one step: whoever reads it finds the old text or the new one, whole."""
+    """Put the text in the file's place in one step."""
     target = file.resolve()
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-        beside = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(text.encode())
-                stream.flush()
-                _set_rights(handle, target)
-                os.fsync(handle)
-            beside.replace(target)
-        except BaseException:
-            beside.unlink(missing_ok=True)
-            raise
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        with replaced(target) as stream:
+            stream.write(text.encode())
+            _set_rights(stream.fileno(), target)
     except OSError as error:
         raise Invalid(f"{file} cannot be written: {error.strerror}.") from None
 
