@@ -360,7 +360,7 @@ def test_pages_follow_each_other_in_the_order_asked_for(
     query = f"sort_key={sort_key}&sort_dir={direction}&limit={size}"
     found = page = _page(ordered, query)
 
-    while page:
+    while page and len(found) <= len(SORTED):
         page = _page(ordered, f"{query}&marker={page[-1]}")
         found = found + page
 
@@ -418,7 +418,7 @@ def test_paging_neither_loses_nor_repeats_an_image_while_others_come_and_go(
     found: list[str] = []
     removed: set[str] = set()
     page = _page(admin, query)
-    while page:
+    while page and len(found) < 100:
         found += page
         unseen = [image.id for image in SORTED if image.id not in {*found, *removed}]
         # The marker itself goes, another that was seen, one that was not; new ones come at either end.
@@ -442,7 +442,7 @@ def test_a_walk_by_updated_at_goes_on_while_others_come(context: Client) -> None
     query = "sort_key=updated_at&sort_dir=desc&limit=4"
     found = page = _page(context, query)
 
-    while page:
+    while page and len(found) <= len(SORTED):
         context.caller("a", "admin").add()
         page = _page(context, f"{query}&marker={page[-1]}")
         found = found + page

@@ -336,10 +336,13 @@ class Machine(RuleBasedStateMachine):
 
     def _walk(self, who: str, query: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """All the pages of a list, one after the other."""
+markers = [""]
         page = self._expect(200, who, "GET", "/images/detail", params=query)["images"]
         while page:
             yield from page
-            page = self._expect(200, who, "GET", "/images/detail", params={**query, "marker": page[-1]["id"]})["images"]
+            markers.append(page[-1]["id"])
+            assert markers.count(markers[-1]) == 1, "the walk goes in circles"
+            page = self._expect(200, who, "GET", "/images/detail", params={**query, "marker": markers[-1]})["images"]
 
 
 def _remove_everything(connection: Connection) -> None:

@@ -161,9 +161,9 @@ def _statement(shape: Shape) -> Prepared:
         return Prepared(_cut(deleted, keys, shape))
     conditions = filters.life(shape.conditions) + filters.clauses(shape.conditions, way.lead)
     branches = [
-        _ordered(ROW.where(in_part(part), *conditions, *behind), keys, shape.sort)
+        _ordered(ROW.where(in_part(part), *conditions, *behind), order, shape.sort)
         for part in shape.parts
-        for behind in _behind_marker(shape)
+        for behind, order in _behind_marker(shape)
     ]
     if len(branches) == 1:
         return Prepared(branches[0])
@@ -171,17 +171,17 @@ def _statement(shape: Shape) -> Prepared:
     return Prepared(_ordered(select(merged), _keys(shape.sort, merged.c), shape.sort))
 
 
-def _behind_marker(shape: Shape) -> list[list[ColumnElement[bool]]]:
-    """The rows behind the marker, in parts of each of which an index knows the beginning: those that agree with
-    the marker in the sort key, and those that do not. Thousands may agree, in a status for example."""
+def _behind_marker(shape: Shape) -> list[tuple[list[ColumnElement[bool]], Sequence[ColumnElement[Any]]]]:
+    """The rows behind the marker, and what is left to order them by, in parts of each of which an index knows the
+    beginning: those that agree with the marker in the sort key, and those that do not. Thousands may agree, in a
+    status for example."""
+    keys = _keys(shape.sort)
     if not shape.marked:
-        return [[]]
-    key, *ties = _keys(shape.sort)
-    if not ties:
-        return [[_behind([key], shape.sort)]]
-    if shape.sort.key == "created_at":
-        return [[_behind([key, *ties], shape.sort)]]
-    return [[key == _marked(0, key), _behind(ties, shape.sort, first=1)], [_behind([key], shape.sort)]]
+        return [([], keys)]
+    if shape.sort.key in ("id", "created_at"):
+        return [([_behind(keys, shape.sort)], keys)]
+    key, *ties = keys
+    return [([key == _marked(0, key), _behind(ties, shape.sort, first=1)], ties), ([_behind([key], shape.sort)], keys)]
 
 
 def _anywhere(shape: Shape) -> Select[Any]:
