@@ -336,7 +336,7 @@ class Machine(RuleBasedStateMachine):
 
     def _walk(self, who: str, query: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """All the pages of a list, one after the other."""
-markers = [""]
+        markers: list[str] = []
         page = self._expect(200, who, "GET", "/images/detail", params=query)["images"]
         while page:
             yield from page
