@@ -6,7 +6,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from tests.conftest import Client
 
+from glance_registry.catalogue import images
 from glance_registry.catalogue.purge import purge
+from glance_registry.model.image import Image
 
 LATER = datetime.now(UTC) + timedelta(days=1)
 ID = "00000000-0000-4000-8000-000000000001"
@@ -48,6 +50,18 @@ def test_a_purged_image_leaves_no_trace_for_a_later_one(context: Client) -> None
     assert other.get(f"/images/{new['id']}/members").json() == {"members": []}
     assert other.names("property-k=v") == []
     assert other.put(f"/images/{new['id']}", {"image": {"properties": {"k": "v"}}}).status_code == 200
+
+
+def test_a_purged_image_that_was_imported_leaves_no_property_for_a_later_one(context: Client) -> None:
+    """An import may bring deleted images that still have their properties."""
+    deleted = Image(id=ID, created_at=LATER, updated_at=LATER, deleted_at=LATER, properties={"k": "v"})
+    assert context.operate(images.add_all, [images.Kept(deleted)]) == 1
+    assert context.operate(purge, LATER + timedelta(days=1), LATER, 100) == 1
+
+    new = context.caller("owner").add()
+
+    assert context.names("property-k=v") == []
+    assert context.caller("owner").put(f"/images/{new['id']}", {"image": {"properties": {"k": "v"}}}).status_code == 200
 
 
 def test_an_id_in_another_spelling_is_another_id(context: Client) -> None:
