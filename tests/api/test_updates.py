@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Updates: given fields change, the rest stay (registry protocol, section 3)."""
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from tests.conftest import Client
+from tests.conftest import ENGINES, Client
 
 from glance_registry.settings import Settings
 
@@ -15,6 +16,14 @@ PURGE = {"X-Glance-Registry-Purge-Props": "true"}
 
 def _but_for_the_time(image: dict[str, Any]) -> dict[str, Any]:
     return {**image, "updated_at": None}
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def registry(request: pytest.FixtureRequest, make_database: Callable[[str], str]) -> Iterator[Client]:
+    """One for all tests that look at no image but their own; with the queens contract."""
+    client = Client(Settings(database=make_database(request.param), contract="queens"))
+    yield client
+    client.close()
 
 
 CHANGES: list[dict[str, Any]] = [
@@ -41,14 +50,14 @@ CHANGES: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_given_fields_change_and_the_rest_stay(queens: Client, change: dict[str, Any]) -> None:
-    image = queens.add(size=7, virtual_size=8, checksum="a", owner="o", min_disk=1, min_ram=2, properties={"a": "1"})
+def test_given_fields_change_and_the_rest_stay(registry: Client, change: dict[str, Any]) -> None:
+    image = registry.add(size=7, virtual_size=8, checksum="a", owner="o", min_disk=1, min_ram=2, properties={"a": "1"})
 
-    answer = queens.put(f"/images/{image['id']}", {"image": change})
+    answer = registry.put(f"/images/{image['id']}", {"image": change})
 
     assert answer.status_code == 200
     assert _but_for_the_time(answer.json()["image"]) == _but_for_the_time({**image, **change})
-    assert answer.json()["image"] == queens.show(image["id"])
+    assert answer.json()["image"] == registry.show(image["id"])
 
 
 @pytest.mark.parametrize("field", ["created_at", "updated_at", "deleted_at", "deleted", "version", "visibility", "x"])
@@ -75,22 +84,22 @@ def test_an_update_sets_the_time_of_the_last_change_alone(client: Client) -> Non
 
 
 @pytest.mark.parametrize("body", [None, [], {}, {"image": []}, {"image": {"min_disk": -1}}, {"image": {}}])
-def test_an_unknown_id_is_not_found_whatever_the_body(queens: Client, body: Any) -> None:
+def test_an_unknown_id_is_not_found_whatever_the_body(registry: Client, body: Any) -> None:
     for image_id in (UNKNOWN, "x", "%C3%A9", "x" * 40):
-        answer = queens.put(f"/images/{image_id}", body)
+        answer = registry.put(f"/images/{image_id}", body)
 
         assert (answer.status_code, answer.text) == (404, "Image not found\n")
 
 
 @pytest.mark.parametrize("given", [UNKNOWN, "x", 7, ""])
-def test_an_image_keeps_its_id(queens: Client, given: object) -> None:
-    image = queens.add()
+def test_an_image_keeps_its_id(registry: Client, given: object) -> None:
+    image = registry.add()
 
-    answer = queens.put(f"/images/{image['id']}", {"image": {"id": given, "name": "new"}})
+    answer = registry.put(f"/images/{image['id']}", {"image": {"id": given, "name": "new"}})
 
     assert answer.status_code == 400
     assert "'id'" in answer.text
-    assert queens.show(image["id"]) == image
+    assert registry.show(image["id"]) == image
 
 
 def test_a_refused_update_changes_nothing(queens: Client) -> None:
@@ -121,13 +130,13 @@ PROPERTIES = [
 
 @pytest.mark.parametrize(("before", "given", "purge", "after"), PROPERTIES)
 def test_properties_are_set_and_with_purge_the_others_go(
-    queens: Client, before: dict[str, str], given: Any, purge: bool, after: dict[str, str]
+    registry: Client, before: dict[str, str], given: Any, purge: bool, after: dict[str, str]
 ) -> None:
-    image = queens.add(properties=before)
+    image = registry.add(properties=before)
 
-    answer = queens.put(f"/images/{image['id']}", {"image": {"properties": given}}, headers=PURGE if purge else {})
+    answer = registry.put(f"/images/{image['id']}", {"image": {"properties": given}}, headers=PURGE if purge else {})
 
-    assert answer.json()["image"]["properties"] == queens.show(image["id"])["properties"] == after
+    assert answer.json()["image"]["properties"] == registry.show(image["id"])["properties"] == after
 
 
 def test_what_filters_find_follows_the_properties(queens: Client) -> None:
@@ -168,19 +177,19 @@ def test_from_state_is_a_compare_and_set(queens: Client) -> None:
 
 
 @pytest.mark.parametrize("body", [{}, {"from_state": None}])
-def test_without_from_state_any_status_will_do(queens: Client, body: dict[str, Any]) -> None:
-    image = queens.add(status="killed")
+def test_without_from_state_any_status_will_do(registry: Client, body: dict[str, Any]) -> None:
+    image = registry.add(status="killed")
 
-    assert queens.put(f"/images/{image['id']}", {"image": {"status": "queued"}, **body}).status_code == 200
+    assert registry.put(f"/images/{image['id']}", {"image": {"status": "queued"}, **body}).status_code == 200
 
 
 @pytest.mark.parametrize(
     ("state", "status"), [("", 409), ("ACTIVE", 409), ("unheard", 409), (7, 400), (["active"], 400)]
 )
-def test_a_state_that_no_image_is_in_never_matches(queens: Client, state: Any, status: int) -> None:
-    image = queens.add(status="active")
+def test_a_state_that_no_image_is_in_never_matches(registry: Client, state: Any, status: int) -> None:
+    image = registry.add(status="active")
 
-    assert queens.put(f"/images/{image['id']}", {"image": {}, "from_state": state}).status_code == status
+    assert registry.put(f"/images/{image['id']}", {"image": {}, "from_state": state}).status_code == status
 
 
 def test_of_uploads_at_the_same_time_one_wins(queens: Client) -> None:
@@ -240,14 +249,14 @@ LOCATIONS: list[tuple[dict[str, Any], list[dict[str, Any]]]] = [
 
 @pytest.mark.parametrize(("given", "after"), LOCATIONS)
 def test_locations_are_replaced_when_given_and_keep_their_numbers(
-    queens: Client, given: dict[str, Any], after: list[dict[str, Any]]
+    registry: Client, given: dict[str, Any], after: list[dict[str, Any]]
 ) -> None:
-    image = queens.add(location=A)
+    image = registry.add(location=A)
     assert image["location_data"] == [_place(A, 1)]
 
-    changed = queens.put(f"/images/{image['id']}", {"image": given}).json()["image"]
+    changed = registry.put(f"/images/{image['id']}", {"image": given}).json()["image"]
 
-    assert changed["location_data"] == queens.show(image["id"])["location_data"] == after
+    assert changed["location_data"] == registry.show(image["id"])["location_data"] == after
     assert changed["location"] == next((place["url"] for place in after if place["status"] == "active"), None)
 
 
