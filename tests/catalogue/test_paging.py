@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from tests.catalogue.examples import ADMIN, after_noon, everything, image
 
 from glance_registry.catalogue import images
@@ -14,7 +15,7 @@ from glance_registry.catalogue.engine import Catalogue
 from glance_registry.model.contract import CACTUS
 from glance_registry.model.errors import Invalid
 from glance_registry.model.image import Change, Image
-from glance_registry.model.query import SORT_DIRECTIONS, SORT_KEYS
+from glance_registry.model.query import SORT_DIRECTIONS, SORT_KEYS, Filter
 
 NAMES = (None, "", "a", "A", "b", "aa", "ä", "é", "Z", "_", " ", "\U0001f40b", "\uffff", "a")
 SIZES = (None, 0, 5, 2**63 - 1, 5)
@@ -77,6 +78,24 @@ def test_a_list_is_in_order_and_its_pages_are_the_list(
     assert whole == expected
     assert [found for page in pages for found in page] == expected
     assert [len(page) for page in pages] == [4] * 10 + [3]
+
+
+@pytest.mark.parametrize("marker", ["active", "killed", "queued"])
+@pytest.mark.parametrize("descending", [False, True])
+def test_a_marker_may_be_an_image_that_the_filter_leaves_out(
+    loop: asyncio.Runner, filled: Catalogue, marker: str, descending: bool
+) -> None:
+    """The list of killed images, by status, goes on from an image of another status."""
+    place = next(example for example in EXAMPLES[20:] if example.status == marker)
+    query = replace(
+        everything(50, place.id, key="status", descending=descending), filters=(Filter("status", "eq", "killed"),)
+    )
+
+    found = loop.run(filled.read(images.find, query, ADMIN))
+
+    expected = sorted(EXAMPLES, key=lambda example: _place(example, "status"), reverse=descending)
+    behind = expected[expected.index(place) + 1 :]
+    assert found == [example for example in behind if example.status == "killed"]
 
 
 def test_a_page_of_nothing_is_empty(loop: asyncio.Runner, filled: Catalogue) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import (
     URL,
+    BigInteger,
     ColumnElement,
     CompoundSelect,
     Connection,
@@ -208,24 +209,45 @@ def _with_plus(element: unindexed, compiler: Any, **options: Any) -> str:
 
 
 class among(ColumnElement[Any]):  # noqa: N801
-    """Whether a whole number is in a JSON list: one parameter, however long the list."""
+    """Whether a column is one of the values that a subquery finds: these are found first and lead to the rows.
+
+    Of a plain IN, PostgreSQL may make a join the other way round, and read all rows to keep a few.
+    """
 
     inherit_cache = True
     type = NullType()  # With a boolean's type SQLAlchemy would compare it with 1 on SQLite.
 
-    def __init__(self, column: ColumnElement[int], parameter: str) -> None:
+    def __init__(self, column: ColumnElement[int], rows: Select[Any]) -> None:
         self.column = column
-        self.numbers = bindparam(parameter, type_=Text())
+        self.rows = rows.scalar_subquery()
 
 
 @compiles(among, "sqlite")
 def _among_on_sqlite(element: among, compiler: Any, **options: Any) -> str:
-    column, numbers = compiler.process(element.column, **options), compiler.process(element.numbers, **options)
-    return f"{column} IN (SELECT CAST(value AS INTEGER) FROM json_each({numbers}))"  # noqa: S608 - both parts are compiled
+    return f"{compiler.process(element.column, **options)} IN {compiler.process(element.rows, **options)}"
 
 
 @compiles(among, "postgresql")
 def _among_on_postgresql(element: among, compiler: Any, **options: Any) -> str:
-    column, numbers = compiler.process(element.column, **options), compiler.process(element.numbers, **options)
-    listed = f"json_array_elements_text(CAST({numbers} AS JSON))"
-    return f"{column} IN (SELECT CAST(value AS BIGINT) FROM {listed})"  # noqa: S608 - both parts are compiled
+    return f"{compiler.process(element.column, **options)} = ANY (ARRAY{compiler.process(element.rows, **options)})"
+
+
+class listed(ColumnElement[int]):  # noqa: N801
+    """The whole numbers of a JSON list, as rows of a subquery: one parameter, however long the list."""
+
+    inherit_cache = True
+    type = BigInteger()
+
+    def __init__(self, parameter: str) -> None:
+        self.numbers = bindparam(parameter, type_=Text())
+
+
+@compiles(listed, "sqlite")
+def _listed_on_sqlite(element: listed, compiler: Any, **options: Any) -> str:
+    return f"CAST(value AS INTEGER) FROM json_each({compiler.process(element.numbers, **options)})"
+
+
+@compiles(listed, "postgresql")
+def _listed_on_postgresql(element: listed, compiler: Any, **options: Any) -> str:
+    numbers = compiler.process(element.numbers, **options)
+    return f"CAST(value AS BIGINT) FROM json_array_elements_text(CAST({numbers} AS JSON))"

@@ -18,10 +18,11 @@ from typing import Any
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 from sqlalchemy import BigInteger, ColumnElement, Connection, Select, bindparam, or_, select, tuple_, union_all
 
 from glance_registry.catalogue import filters
-from glance_registry.catalogue.engine import Prepared, among, unindexed
+from glance_registry.catalogue.engine import Prepared, among, listed, unindexed
 from glance_registry.catalogue.filters import Conditions
 from glance_registry.catalogue.rows import ROW
 from glance_registry.catalogue.tables import Columns, image_properties, images, sorted_as
@@ -61,15 +62,19 @@ def page(connection: Connection, query: Query, caller: Caller) -> Sequence[Seque
 
     A marker whose image was deleted since the page before still marks its place, so that a walk goes on.
     """
+    place = None if query.page.marker is None else _marker(connection, query, caller)
+    settled = _without_fixed_key(query, place)
+    if settled is None:
+        return ()
+    query, place = settled
     values = {**filters.parameters(query), "project": caller.project, "limit": query.page.limit}
-    if query.page.marker is not None:
-        values |= _marker(connection, query, caller)
+    values |= {f"after{i}": value for i, value in enumerate(place or ())}
+    values["too_many"] = MOST_GATHERED + 1
     conditions = filters.shape(query)
     way, numbers = _way(connection, query, conditions, values)
     if numbers is not None:
         values["numbers"] = msgspec.json.encode(numbers).decode()
-    marked = query.page.marker is not None
-    shape = Shape(parts(caller, query.public), conditions, query.sort, marked, way)
+    shape = Shape(parts(caller, query.public), conditions, query.sort, place is not None, way)
     return _statement(shape).all(connection, values)
 
 
@@ -79,13 +84,26 @@ def _keys(sort: Sort, columns: Columns = images.c) -> list[ColumnElement[Any]]:
     return [sorted_as(name, columns) for name in names]
 
 
-def _marker(connection: Connection, query: Query, caller: Caller) -> dict[str, Any]:
-    """The marker's place in the order, as parameters."""
+def _marker(connection: Connection, query: Query, caller: Caller) -> Sequence[Any]:
+    """The marker's place in the order."""
     place = _marker_statement(query.sort, sight(caller))
     row = place.first(connection, {"marker": query.page.marker, "project": caller.project})
     if row is None:
         raise Invalid(f"Marker '{query.page.marker}' is not an image.")
-    return {f"after{i}": value for i, value in enumerate(row)}
+    return row
+
+
+def _without_fixed_key(query: Query, place: Sequence[Any] | None) -> tuple[Query, Sequence[Any] | None] | None:
+    """The same question in the default order, when a filter lets images of one value of the sort key through alone:
+    then any index may lead to the page. The marker may have another value: then all of these images come after it,
+    which is a page without a marker, or none does, and nothing is left to ask."""
+    fixed = [wanted.value for wanted in query.filters if (wanted.field, wanted.operator) == (query.sort.key, "eq")]
+    if not fixed or query.sort.key in ("created_at", "id"):
+        return query, place
+    query = replace(query, sort=Sort(descending=query.sort.descending))
+    if place is None or place[0] == fixed[0]:
+        return query, place and place[1:]
+    return (query, None) if (fixed[0] < place[0]) == query.sort.descending else None
 
 
 @lru_cache
@@ -123,7 +141,6 @@ def _leading_filter(query: Query) -> str | None:
 @lru_cache(maxsize=256)
 def _probes(conditions: Conditions, by_default: bool) -> list[Prepared]:
     """For each condition that an index serves: the numbers of the images that meet it, up to one too many."""
-    most = MOST_GATHERED + 1
     found: list[Select[Any]] = [
         select(image_properties.c.image_number).where(filters.property_is(i)) for i in range(conditions.properties)
     ]
@@ -132,7 +149,7 @@ def _probes(conditions: Conditions, by_default: bool) -> list[Prepared]:
         found.append(select(images.c.number).where(images.c.updated_at > since))
     if conditions.deleted is False:
         found += _field_probes(conditions, by_default)
-    return [Prepared(probe.limit(most)) for probe in found]
+    return [Prepared(probe.limit(bindparam("too_many", type_=BigInteger()))) for probe in found]
 
 
 def _field_probes(conditions: Conditions, by_default: bool) -> Iterator[Select[Any]]:
@@ -155,15 +172,17 @@ def _statement(shape: Shape) -> Prepared:
     if isinstance(way.lead, int):
         return Prepared(_along_property(shape, way.lead))
     if way.gathered:
-        return Prepared(_cut(_anywhere(shape).where(among(images.c.number, "numbers")), [*map(unindexed, keys)], shape))
+        gathered = among(images.c.number, select(listed("numbers")))
+        return Prepared(_cut(_anywhere(shape).where(gathered), [*map(unindexed, keys)], shape))
     if shape.conditions.deleted is not False:
         deleted = ROW.where(in_any(shape.parts), *filters.life(shape.conditions), *filters.clauses(shape.conditions))
         return Prepared(_cut(deleted, keys, shape))
     conditions = filters.life(shape.conditions) + filters.clauses(shape.conditions, way.lead)
+    by_creation = shape.sort.key == "created_at"
     branches = [
-        _ordered(ROW.where(in_part(part), *conditions, *behind), order, shape.sort)
+        _ordered(ROW.where(in_part(part, by_creation=by_creation), *conditions, *behind), order, shape.sort)
         for part in shape.parts
-        for behind, order in _behind_marker(shape)
+        for behind, order in _behind_marker(shape, part)
     ]
     if len(branches) == 1:
         return Prepared(branches[0])
@@ -171,14 +190,14 @@ def _statement(shape: Shape) -> Prepared:
     return Prepared(_ordered(select(merged), _keys(shape.sort, merged.c), shape.sort))
 
 
-def _behind_marker(shape: Shape) -> list[tuple[list[ColumnElement[bool]], Sequence[ColumnElement[Any]]]]:
+def _behind_marker(shape: Shape, part: Part) -> list[tuple[list[ColumnElement[bool]], Sequence[ColumnElement[Any]]]]:
     """The rows behind the marker, and what is left to order them by, in parts of each of which an index knows the
     beginning: those that agree with the marker in the sort key, and those that do not. Thousands may agree, in a
     status for example."""
     keys = _keys(shape.sort)
     if not shape.marked:
         return [([], keys)]
-    if shape.sort.key in ("id", "created_at"):
+    if shape.sort.key in ("id", "created_at") or part in (Part.OWN, Part.WITH_ME):
         return [([_behind(keys, shape.sort)], keys)]
     key, *ties = keys
     return [([key == _marked(0, key), _behind(ties, shape.sort, first=1)], ties), ([_behind([key], shape.sort)], keys)]
@@ -192,7 +211,12 @@ def _anywhere(shape: Shape) -> Select[Any]:
 
 def _along_property(shape: Shape, i: int) -> Select[Any]:
     statement = _anywhere(shape).where(filters.property_is(i), images.c.number == image_properties.c.image_number)
-    return _cut(statement, [image_properties.c.created_at, images.c.id], shape)
+    keys = [image_properties.c.created_at, images.c.id]
+    if shape.marked:
+        # No more than the comparison of both keys says, but of one table: so PostgreSQL's index leads to the marker.
+        place = _marked(0, keys[0])
+        statement = statement.where(keys[0] <= place if shape.sort.descending else keys[0] >= place)
+    return _cut(statement, keys, shape)
 
 
 def _cut(statement: Select[Any], keys: Sequence[ColumnElement[Any]], shape: Shape) -> Select[Any]:

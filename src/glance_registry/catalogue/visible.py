@@ -7,9 +7,9 @@ The clauses are constant but for the parameter `project`, the caller's.
 from collections.abc import Iterable
 from enum import Enum
 
-from sqlalchemy import ColumnElement, and_, bindparam, or_, select, true
+from sqlalchemy import ColumnElement, and_, bindparam, exists, or_, select, true
 
-from glance_registry.catalogue.engine import unindexed
+from glance_registry.catalogue.engine import among, unindexed
 from glance_registry.catalogue.tables import image_members, images
 from glance_registry.model.access import Caller
 from glance_registry.model.image import COMMUNITY, PRIVATE, PUBLIC, SHARED
@@ -65,30 +65,39 @@ def parts(caller: Caller, public: bool | None) -> tuple[Part, ...]:
     return _NON_PUBLIC if public is False else (Part.PUBLIC, *_NON_PUBLIC)
 
 
-def in_part(part: Part) -> ColumnElement[bool]:
-    """The rows of one part, along an index."""
-    return _in_part(part, images.c.visibility)
+def in_part(part: Part, *, by_creation: bool = True) -> ColumnElement[bool]:
+    """The rows of one part, along an index; that of a project's own images keeps the order of their creation."""
+    own = images.c.owner == _PROJECT
+    if not by_creation:
+        live = images.c.deleted_at.is_(None)
+        own = among(images.c.number, select(images.c.number).where(own, live).correlate(None))
+    theirs = select(image_members.c.image_number).where(image_members.c.member_id == _PROJECT)
+    return _in_part(part, images.c.visibility, own, among(images.c.number, theirs))
 
 
 def in_any(parts: Iterable[Part]) -> ColumnElement[bool]:
     """The rows of all these parts, when another condition chooses the index."""
-    return or_(*(_in_part(part, unindexed(images.c.visibility)) for part in parts))
+    visibility, own = unindexed(images.c.visibility), images.c.owner == _PROJECT
+    return or_(*(_in_part(part, visibility, own, _shared_with_project()) for part in parts))
 
 
-def _in_part(part: Part, visibility: ColumnElement[str]) -> ColumnElement[bool]:
+def _in_part(
+    part: Part, visibility: ColumnElement[str], own: ColumnElement[bool], shared: ColumnElement[bool]
+) -> ColumnElement[bool]:
     not_public = visibility != PUBLIC
     match part:
         case Part.OWN:
-            return and_(images.c.owner == _PROJECT, not_public)
+            return and_(own, not_public)
         case Part.WITH_ME:
-            return and_(_shared_with_project(), not_public, images.c.owner.is_distinct_from(_PROJECT))
+            return and_(shared, not_public, images.c.owner.is_distinct_from(_PROJECT))
     name: str = part.value
     return visibility == name
 
 
 def _shared_with_project() -> ColumnElement[bool]:
-    shared = select(image_members.c.image_number).where(image_members.c.member_id == _PROJECT)
-    return images.c.number.in_(shared)
+    """Asked of one row after the other: a project may be a member of very many images."""
+    mine = image_members.c.member_id == _PROJECT
+    return exists().where(mine, image_members.c.image_number == images.c.number)
 
 
 def _ordinary(has_project: bool) -> ColumnElement[bool]:
