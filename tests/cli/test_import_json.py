@@ -115,12 +115,15 @@ def test_a_record_is_kept_whatever_the_contract_allows_to_be_written(invoke: Inv
 
 
 def test_an_image_that_another_registry_shows_as_deleted_stays_deleted(invoke: Invoke, sqlite_database: str) -> None:
-    record = {**RECORD, "updated_at": "2012-01-01T01:00:00+01:00", "deleted": True}
+    contents = {"properties": {"a": "1"}, "location": "http://a/b"}
+    record = {**RECORD, **contents, "updated_at": "2012-01-01T01:00:00+01:00", "deleted": True}
 
     invoke("import", "json", "-", "--database", sqlite_database, input=lines(record))
 
     (image,) = exported(invoke, sqlite_database)
     assert image["deleted_at"] == image["updated_at"] == "2012-01-01T00:00:00.000000"
+    assert (image["properties"], image["location_data"]) == ({}, [])
+    assert invoke("db", "check", "--database", sqlite_database).exit_code == 0
 
 
 REFUSED = [
@@ -137,6 +140,8 @@ REFUSED = [
     (b'{"name": "a\\u0000b", "disk_format": "raw", "container_format": "bare"}', "NUL"),
     (lines({**RECORD, "created_at": "yesterday"}), "'created_at'"),
     (lines({**RECORD, "created_at": "0001-01-01T00:00:00+14:00"}), "outside the years"),
+    (lines({**RECORD, "updated_at": "2011-02-03T04:05:06.000006"}), "'created_at' is later"),
+    (lines({**RECORD, "deleted_at": "2011-02-03T04:05:06.000006"}), "'created_at' is later"),
     (lines({**RECORD, "visibility": "secret"}), "'visibility'"),
     (lines({**RECORD, "version": 0}), "'version'"),
     (lines({**RECORD, "status": "wrong"}), "Invalid image status 'wrong'"),

@@ -154,3 +154,10 @@ def test_a_protected_image_cannot_be_deleted() -> None:
 def test_an_image_cannot_be_changed_in_place() -> None:
     with pytest.raises(AttributeError):
         image().name = "new"  # type: ignore[misc]
+
+
+def test_nothing_is_changed_or_deleted_before_it_is_created_whatever_the_clocks_say() -> None:
+    earlier = NOON - timedelta(seconds=1)
+
+    assert Change().apply(image(), earlier).updated_at == NOON
+    assert delete(image(), earlier).deleted_at == delete(image(), earlier).updated_at == NOON

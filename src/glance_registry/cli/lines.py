@@ -110,14 +110,20 @@ def _read_record(fields: Mapping[str, Any], body: bytes) -> Kept:
     created_at = _utc(record.created_at)
     updated_at = created_at if record.updated_at is None else _utc(record.updated_at)
     deleted_at = None if record.deleted_at is None else _utc(record.deleted_at)
+    if record.deleted and deleted_at is None:
+        deleted_at = updated_at
+    if min(updated_at, deleted_at or updated_at) < created_at:
+        raise Invalid("Field 'created_at' is later than 'updated_at' or 'deleted_at'.")
     made = wanted.create(image_id, created_at, wanted.fields.get("owner"))
     image = structs.replace(
         made,
         updated_at=updated_at,
-        deleted_at=updated_at if record.deleted and deleted_at is None else deleted_at,
+        deleted_at=deleted_at,
         visibility=record.visibility or made.visibility,
         version=record.version,
-        locations=_keep_ids(made, record),
+        # Of a deleted image only the row is kept, as deleting it here does.
+        properties={} if deleted_at else made.properties,
+        locations=() if deleted_at else _keep_ids(made, record),
     )
     ANY_CONTRACT.check(image)
     members = {

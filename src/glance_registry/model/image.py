@@ -101,7 +101,7 @@ class Change(Struct, frozen=True, kw_only=True):
             visibility=_visibility(image.visibility, self.is_public),
             properties=dict(self.properties) if self.purge_properties else {**image.properties, **self.properties},
             locations=_number(self.locations, image.locations) if self.locations else image.locations,
-            updated_at=now,
+            updated_at=_not_before(image, now),
             version=image.version + 1,
         )
 
@@ -147,4 +147,10 @@ def delete(image: Image, now: datetime) -> Image:
     """
     if image.protected:
         raise Forbidden(f"Image {image.id} is protected and cannot be deleted.")
-    return replace(image, deleted_at=now, updated_at=now, properties={}, locations=(), version=image.version + 1)
+    at = _not_before(image, now)
+    return replace(image, deleted_at=at, updated_at=at, properties={}, locations=(), version=image.version + 1)
+
+
+def _not_before(image: Image, now: datetime) -> datetime:
+    """The time of a change: two machines' clocks differ, but nothing is changed before it is created."""
+    return max(now, image.created_at)
