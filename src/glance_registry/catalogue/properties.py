@@ -28,9 +28,12 @@ def search_key(value: str) -> str:
 
 def add(connection: Connection, stored: Iterable[Stored]) -> None:
     """Index the properties of new images."""
-    _insert(
-        connection, [_entry(image, name, value) for image in stored for name, value in image.image.properties.items()]
-    )
+    _insert(connection, [entry for image in stored for entry in entries(image)])
+
+
+def entries(stored: Stored) -> list[dict[str, Any]]:
+    """What the index must hold for an image."""
+    return [_entry(stored, name, value) for name, value in stored.image.properties.items()]
 
 
 def replace(connection: Connection, stored: Stored, new: Mapping[str, str]) -> None:

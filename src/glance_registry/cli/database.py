@@ -9,6 +9,7 @@ import click
 from glance_registry.catalogue import schema
 from glance_registry.catalogue.open import open_catalogue
 from glance_registry.catalogue.purge import purge
+from glance_registry.cli.check import check
 from glance_registry.cli.options import load_settings, setting_options
 
 PURGE_AT_ONCE = 500
@@ -32,14 +33,7 @@ def upgrade() -> None:
     click.echo(f"The database {done} (schema {schema.HEAD}).")
 
 
-@db.command()
-@setting_options
-def check() -> None:
-    """Say whether the database has today's schema; exit 1 when not."""
-    found = asyncio.run(schema.state(load_settings().settings.database))
-    if found is not schema.State.CURRENT:
-        raise click.ClickException(schema.refusal(found))
-    click.echo(f"The database {found.value} (schema {schema.HEAD}).")
+db.add_command(check)
 
 
 @db.command("purge")

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A long look at the database as it is at one moment, while others write."""
+
+from sqlalchemy import URL
+
+from glance_registry.catalogue.engine import Operation, P, T, bind, parse_url, translate
+
+
+async def snapshot(database_url: str, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run an operation that changes nothing, however long it takes, on a connection of its own.
+
+    For commands, not for requests: on SQLite it holds up the event loop.
+
+    Raises what the operation raises, Invalid or Unavailable.
+    """
+    url = parse_url(database_url)
+    run = bind(operation, *args, **kwargs)
+    try:
+        if url.get_backend_name() == "sqlite":
+            return _on_sqlite(url, run)
+        return await _on_server(url, run)
+    except Exception as error:
+        raise translate(error) from error
+
+
+def _on_sqlite(url: URL, run: Operation[[], T]) -> T:
+    from glance_registry.catalogue.sqlite import connect, driver
+
+    with connect(url, read_only=True) as connection:
+        # Sorting a large table must not fill the memory.
+        connection.exec_driver_sql("PRAGMA temp_store = FILE").close()
+        # What is no UTF-8 must not end the look: it is what a check looks for.
+        driver(connection).text_factory = lambda raw: raw.decode(errors="surrogateescape")
+        driver(connection).execute("BEGIN")
+        return run(connection)
+
+
+async def _on_server(url: URL, run: Operation[[], T]) -> T:
+    from sqlalchemy.ext.asyncio import create_async_engine
+    from sqlalchemy.pool import NullPool
+
+    engine = create_async_engine(
+        url,
+        poolclass=NullPool,
+        isolation_level="REPEATABLE READ",
+        execution_options={"postgresql_readonly": True},
+        hide_parameters=True,
+    )
+    async with engine.connect() as connection:
+        return await connection.run_sync(run)

@@ -1,0 +1,319 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`db check` finds every kind of damage, planted here on both databases, and nothing in a sound catalogue."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from sqlalchemy import Connection, text
+from tests.catalogue.examples import ADMIN, after_noon, image
+
+from glance_registry.catalogue import check, derived, images, members
+from glance_registry.catalogue.check import Fault
+from glance_registry.catalogue.engine import Catalogue
+from glance_registry.catalogue.purge import purge
+from glance_registry.catalogue.rows import ROW
+from glance_registry.catalogue.snapshot import snapshot
+from glance_registry.model.contract import CACTUS
+from glance_registry.model.image import Change, Location
+from glance_registry.model.member import Member
+
+LONG = "ä" * 300
+PLACES = (Location("http://store/1", id=1), Location("http://store/2", id=2))
+
+
+def check_all(url: str) -> tuple[list[Fault], dict[str, int | None]]:
+    found: list[Fault] = []
+    outcome = asyncio.run(snapshot(url, check.check, found.append))
+    assert outcome.faults == len(found)
+    return found, outcome.rows
+
+
+def fill(write: Callable[..., Any]) -> None:
+    """A catalogue in which everything has happened once: `one` lives, `gone` is deleted, `past` is purged."""
+    properties = {"a": "1", "long": LONG, "A": ""}
+    write(images.add, image("one", 1, properties=properties, locations=PLACES))
+    write(images.add, image("two", 2, properties=properties))
+    write(images.change, "two", Change(properties={"a": "2"}, purge_properties=True), after_noon(3), ADMIN, CACTUS)
+    write(members.replace, "one", [Member(member_id="m"), Member(member_id="n", can_share=True)], ADMIN)
+    for number, image_id in enumerate(("past", "gone"), 4):
+        write(images.add, image(image_id, number, properties=properties, locations=PLACES))
+        write(members.put, image_id, "m", True, ADMIN)
+        write(images.remove, image_id, after_noon(10 * number), ADMIN)
+    write(purge, after_noon(45), after_noon(60), 10)
+
+
+@pytest.fixture
+def execute(loop: asyncio.Runner, catalogue: Catalogue) -> Callable[[str], None]:
+    """Runs one statement in a sound and filled catalogue."""
+    fill(lambda *operation: loop.run(catalogue.write(*operation)))
+
+    def run(connection: Connection, statement: str) -> None:
+        connection.execute(text(statement.replace(":", r"\:")))
+
+    return lambda statement: loop.run(catalogue.write(run, statement))
+
+
+@pytest.mark.usefixtures("execute")
+def test_a_sound_catalogue_has_no_faults(database: str) -> None:
+    found, rows = check_all(database)
+
+    assert found == []
+    assert rows == {"images": 3, "image_properties": 4, "image_members": 3, "tombstones": 1}
+
+
+class Planted(NamedTuple):
+    """A statement that does damage, and what `db check` says of it: in which check, of which image, in which words."""
+
+    statement: str
+    check: str
+    image_id: str | None
+    sentence: str
+
+
+def changed(assignment: str, sentence: str, image_id: str = "one", check: str = "images") -> Planted:
+    return Planted(f"UPDATE images SET {assignment} WHERE id = '{image_id}'", check, image_id, sentence)
+
+
+NUMBER = "(SELECT number FROM images WHERE id = 'one')"
+LACKS, TOO_MANY = "The property index lacks an entry 'a'.", "The property index has an entry 'a' too many."
+DAMAGE = [
+    changed("version = 0", "The version is 0; the first one is 1."),
+    changed("visibility = 'secret'", "There is no visibility 'secret'."),
+    changed("status = 'lost'", "There is no status 'lost'."),
+    changed("size = -1", "Column size is less than 0."),
+    changed("min_ram = -1", "Column min_ram is less than 0."),
+    changed("updated_at = created_at - 1", "The image was changed before it was created."),
+    changed("updated_at = 9000000000000000000", "Column updated_at is no time between the years 1 and 9999."),
+    changed("deleted_at = created_at - 1", "The image was deleted before it was created.", "gone"),
+    changed("properties = '{\"a\": 1}'", "Column properties is not a JSON object of texts", "gone"),
+    changed("properties = '[]'", "Column properties is not a JSON object of texts", "gone"),
+    changed("properties = '{\"a'", "Column properties is not a JSON object of texts", "gone"),
+    changed("properties = ''", "Column properties is not a JSON object of texts", "gone"),
+    changed('properties = \'{"": "x"}\'', "A property has no name.", "gone"),
+    changed('properties = \'{"a": "x"}\'', "The image is deleted and still has properties.", "gone"),
+    changed('locations = \'[{"url": "a", "id": 1}]\'', "The image is deleted and still has locations.", "gone"),
+    changed("locations = '{}'", "Column locations is not a JSON list of locations"),
+    changed("locations = '[{\"id\": 1}]'", "Column locations is not a JSON list of locations"),
+    changed('locations = \'[{"url": "", "id": 1}]\'', "A location has no url."),
+    changed('locations = \'[{"url": "a"}]\'', "The locations are not numbered"),
+    changed('locations = \'[{"url": "a", "id": 1}, {"url": "b", "id": 1}]\'', "The locations are not numbered"),
+    changed('properties = \'{"a": "1", "A": ""}\'', "has an entry 'long' too many.", check="image_properties"),
+    Planted("DELETE FROM image_properties WHERE name = 'a'", "image_properties", "one", LACKS),
+    Planted("UPDATE image_properties SET value = '2' WHERE value = '1'", "image_properties", "one", LACKS),
+    Planted("UPDATE image_properties SET value = '2' WHERE value = '1'", "image_properties", "one", TOO_MANY),
+    Planted("UPDATE image_properties SET created_at = 5 WHERE value = '1'", "image_properties", "one", LACKS),
+    Planted(
+        f"INSERT INTO image_properties VALUES ('b', 'x', 1, {NUMBER})",
+        *("image_properties", "one", "The property index has an entry 'b' too many."),
+    ),
+    Planted(
+        "UPDATE image_properties SET value = 'short' WHERE name = 'long'",
+        *("image_properties", "one", "The property index lacks an entry 'long'."),
+    ),
+    Planted(
+        "INSERT INTO image_properties SELECT 'a', '1', created_at, number FROM images WHERE id = 'gone'",
+        *("image_properties", "gone", TOO_MANY),
+    ),
+    Planted(
+        "INSERT INTO image_properties VALUES ('a', '1', 1, 77)",
+        *("image_properties", None, "The property index has 'a' under the number 77, which no image has."),
+    ),
+    Planted(
+        "INSERT INTO image_properties VALUES ('a', '1', 1, -1)",
+        *("image_properties", None, "The property index has 'a' under the number -1, which no image has."),
+    ),
+    Planted(
+        "UPDATE image_members SET image_number = 77 WHERE member_id = 'n'",
+        *("image_members", None, "Member 'n' is one of the image number 77, which is not there."),
+    ),
+    Planted("UPDATE tombstones SET id = 'one'", *("ids", "one", "The image is there although its id was purged.")),
+    changed("id = 'a b'", "The id is none that a client could ask for.")._replace(image_id="a b"),
+]
+
+
+@pytest.mark.parametrize("planted", DAMAGE, ids=lambda planted: f"{planted.statement} {planted.sentence[:25]}")
+def test_damage_is_found(execute: Callable[[str], None], database: str, planted: Planted) -> None:
+    execute(planted.statement)
+
+    found, _ = check_all(database)
+
+    assert any(
+        (fault.check, fault.image_id) == planted[1:3] and planted.sentence in fault.sentence for fault in found
+    ), found
+    assert {fault.check for fault in found} == {planted.check}
+
+
+def test_two_images_of_one_id_are_found(execute: Callable[[str], None], database: str) -> None:
+    if database.startswith("sqlite"):
+        with sqlite3.connect(database.removeprefix("sqlite:///")) as connection:
+            connection.execute("PRAGMA writable_schema = ON")
+            connection.execute("UPDATE sqlite_schema SET sql = replace(sql, 'UNIQUE (id)', 'CHECK (1)')")
+            connection.execute("DELETE FROM sqlite_schema WHERE name = 'sqlite_autoindex_images_1'")
+        connection.close()
+        with sqlite3.connect(database.removeprefix("sqlite:///")) as connection:
+            connection.execute("UPDATE images SET id = 'one' WHERE id = 'two'")
+        connection.close()
+    else:
+        execute("ALTER TABLE images DROP CONSTRAINT images_id_key")
+        execute("UPDATE images SET id = 'one' WHERE id = 'two'")
+
+    found, _ = check_all(database)
+
+    assert Fault("ids", "The id is that of 2 images.", "one") in found
+
+
+@pytest.fixture
+def file(loop: asyncio.Runner, sqlite_database: str) -> Path:
+    """A filled SQLite file that nobody has open."""
+    from glance_registry.catalogue.open import open_catalogue
+
+    async def filled() -> None:
+        catalogue = open_catalogue(sqlite_database)
+        operations: list[tuple[Any, ...]] = []
+        fill(lambda *operation: operations.append(operation))
+        for operation in operations:
+            await catalogue.write(*operation)
+        await catalogue.close()
+
+    loop.run(filled())
+    return Path(sqlite_database.removeprefix("sqlite:///"))
+
+
+def plant(file: Path, *statements: str) -> list[Fault]:
+    connection = sqlite3.connect(file, isolation_level=None)
+    for statement in statements:
+        connection.execute(statement)
+    connection.close()
+    return check_all(f"sqlite:///{file}")[0]
+
+
+SCHEMA = "PRAGMA writable_schema = ON"
+OWNERLESS = "UPDATE sqlite_schema SET sql = replace(sql, 'owner VARCHAR(255)', 'owner VARCHAR(255) NOT NULL')"
+
+
+@pytest.mark.parametrize(
+    ("statements", "fault"),
+    [
+        (["UPDATE images SET name = x'ff00' WHERE id = 'one'"], Fault("images", "Column name holds no text.", "one")),
+        (
+            ["UPDATE images SET name = CAST(x'ff' AS TEXT) WHERE id = 'one'"],
+            Fault("images", "Column name is not UTF-8.", "one"),
+        ),
+        (
+            ["UPDATE images SET version = 'x' WHERE id = 'one'"],
+            Fault("images", "Column version holds no whole number.", "one"),
+        ),
+        (
+            ["UPDATE images SET created_at = 1.5 WHERE id = 'one'"],
+            Fault("images", "Column created_at holds no whole number.", "one"),
+        ),
+        (
+            [f"UPDATE images SET checksum = '{LONG}' WHERE id = 'one'"],
+            Fault("images", "Column checksum is longer than 32 characters.", "one"),
+        ),
+        (
+            ["INSERT INTO image_properties VALUES ('a', '1', 1, 'x')"],
+            Fault("image_properties", "The property index has 'a' under the number 'x', which no image has."),
+        ),
+        (
+            ["UPDATE tombstones SET purged_at = 'x'"],
+            Fault("tombstones", "Table tombstones, row ('past', 'x'): Column purged_at holds no whole number."),
+        ),
+        (
+            [SCHEMA, OWNERLESS],
+            Fault("file", "SQLite says: NULL value in images.owner."),
+        ),
+        (
+            ["CREATE TABLE child (parent REFERENCES images (id))", "INSERT INTO child VALUES ('nobody')"],
+            Fault("file", "Row 1 of table child points at a row of images that is not there."),
+        ),
+    ],
+    ids=lambda given: str(given)[:50],
+)
+def test_damage_that_only_sqlite_lets_happen_is_found(file: Path, statements: list[str], fault: Fault) -> None:
+    assert fault in plant(file, *statements)
+
+
+def test_an_index_of_sqlite_that_lost_an_entry_is_found(file: Path) -> None:
+    with sqlite3.connect(file) as connection:
+        (saved,) = connection.execute("SELECT * FROM sqlite_schema WHERE name = 'images_owner'")
+        connection.execute(SCHEMA)
+        connection.execute("DELETE FROM sqlite_schema WHERE name = 'images_owner'")
+    connection.close()
+    with sqlite3.connect(file) as connection:
+        connection.execute("UPDATE images SET owner = 'o' WHERE id = 'one'")
+        connection.execute(SCHEMA)
+        connection.execute("INSERT INTO sqlite_schema VALUES (?, ?, ?, ?, ?)", saved)
+    connection.close()
+
+    assert any("missing from index images_owner" in fault.sentence for fault in check_all(f"sqlite:///{file}")[0])
+
+
+def test_a_file_with_overwritten_pages_is_said_to_be_damaged_and_does_not_end_the_check(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    with sqlite3.connect(file) as connection:
+        (root,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'image_properties'").fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    connection.close()
+    content[(root - 1) * size : root * size] = b"\xff" * size
+    file.write_bytes(content)
+
+    found, rows = check_all(f"sqlite:///{file}")
+
+    assert found[0].check == "file"
+    assert Fault("image_properties", "The database could not be read to the end of this check.") in found
+    assert rows == {"images": 3, "image_properties": None, "image_members": 3, "tombstones": 1}
+
+
+def test_the_check_sees_one_moment_while_others_write(
+    loop: asyncio.Runner, catalogue: Catalogue, database: str
+) -> None:
+    """Between the checks images come, change and go; the one that looks sees none of it."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    fill(lambda *operation: loop.run(catalogue.write(*operation)))
+    seen: list[int] = []
+
+    def look(connection: Connection) -> int:
+        before = connection.execute(ROW).all()
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(meanwhile).result()
+        assert connection.execute(ROW).all() == before
+        return check.check(connection, lambda fault: seen.append(1)).faults
+
+    def meanwhile() -> None:
+        from glance_registry.catalogue.open import open_catalogue
+
+        async def write() -> None:
+            other = open_catalogue(database)
+            await other.write(images.remove, "one", after_noon(70), ADMIN)
+            await other.write(images.add, image("late", 80, properties={"a": "1"}))
+            await other.close()
+
+        asyncio.run(write())
+
+    assert asyncio.run(snapshot(database, look)) == 0
+    assert check_all(database)[0] == []
+
+
+def test_the_index_is_made_anew_from_the_images(
+    loop: asyncio.Runner, catalogue: Catalogue, database: str, execute: Callable[[str], None]
+) -> None:
+    execute("DELETE FROM image_properties WHERE name = 'a'")
+    execute("UPDATE image_properties SET created_at = 5 WHERE name = 'long'")
+    execute(f"INSERT INTO image_properties VALUES ('b', 'x', 1, {NUMBER}), ('b', 'x', 1, 77), ('a', '1', 1, -1)")
+    assert check_all(database)[0] != []
+
+    (index,) = derived.DERIVED
+    number: int | None = 0
+    while number is not None:
+        number = loop.run(catalogue.write(derived.add_missing, index, number, 1))
+    entry = loop.run(catalogue.write(derived.drop_surplus, index, None, 2))
+    while entry is not None:
+        entry = loop.run(catalogue.write(derived.drop_surplus, index, entry, 2))
+
+    assert check_all(database)[0] == []
