@@ -38,6 +38,10 @@ run: $(VENV)/run.stamp  ## Serve on http://127.0.0.1:9191 over glance-registry.s
 test: $(VENV)/test.stamp $(VENV)/keystone.stamp  ## All tests, on SQLite, a PostgreSQL and a Keystone that come with them
 	$(BIN)/python -m pytest
 
+.PHONY: nightly
+nightly: $(VENV)/test.stamp  ## What takes long: crashes, races and fuzz; prints the table of figures of docs/reliability.md
+	$(BIN)/python -m pytest -m nightly --figures $(VENV)/figures.md $(OPTIONS)
+
 .PHONY: bench
 bench: $(VENV)/test.stamp  ## Measure speed and size beside the ceiling; JSON (options: bench OPTIONS="--only sqlite-get")
 	@$(BIN)/python -m bench $(OPTIONS)

