@@ -88,7 +88,8 @@ SETTINGS = (
     Setting(
         attribute="database", group="database", name="connection",
         secret=True, old_names=(("DEFAULT", "sql_connection"),),
-        help="Database URL: sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME.",
+        help="Database URL: sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME; of a cluster name every"
+        " HOST:PORT, with commas between.",
     ),
     Setting(
         attribute="contract", group="registry", name="contract", choices=tuple(CONTRACTS),

@@ -148,46 +148,6 @@ def test_reads_do_not_notice_that_the_server_cut_their_connections(
         assert loop.run(read_many()) == [image()] * 40
 
 
-def test_a_write_on_a_cut_connection_is_done_or_says_that_it_is_not(
-    loop: asyncio.Runner, server: Catalogue, postgresql: PostgreSQL, postgresql_database: str
-) -> None:
-    loop.run(server.write(images.add, image("before")))
-    postgresql.terminate(postgresql_database)
-
-    try:
-        loop.run(server.write(images.add, image("during")))
-        expected = {"before", "during", "after"}
-    except Unavailable:
-        expected = {"before", "after"}
-    loop.run(server.write(images.add, image("after")))
-
-    assert kept(loop, server) == expected
-
-
-@pytest.mark.parametrize("kind", ["read", "write"])
-def test_a_connection_that_is_cut_in_the_middle_leaves_nothing_behind(
-    loop: asyncio.Runner, server: Catalogue, kind: str
-) -> None:
-    attempts: list[int] = []
-
-    def cut_at_first(connection: Connection) -> None:
-        attempts.append(len(attempts))
-        if kind == "write":
-            images.add(connection, image(f"half{len(attempts)}"))
-        if len(attempts) == 1:
-            connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
-
-    if kind == "read":
-        loop.run(server.read(cut_at_first))
-        assert len(attempts) == 2
-    else:
-        with pytest.raises(Unavailable):
-            loop.run(server.write(cut_at_first))
-    loop.run(server.write(images.add, image()))
-
-    assert kept(loop, server) == {"one"}
-
-
 def test_a_server_that_lets_nobody_in_is_unavailable_until_it_does(
     loop: asyncio.Runner, server: Catalogue, postgresql: PostgreSQL, postgresql_database: str
 ) -> None:

@@ -21,7 +21,6 @@ from sqlalchemy import (
     Select,
     Text,
     bindparam,
-    make_url,
     select,
 )
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
@@ -30,6 +29,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.types import NullType
 from sqlalchemy.util import await_only
 
+from glance_registry.catalogue.urls import read_url
 from glance_registry.model.errors import Conflict, Invalid, RegistryError, StorageFull, Unavailable
 
 P = ParamSpec("P")
@@ -119,7 +119,7 @@ def ping(connection: Connection) -> None:
 def parse_url(text: str) -> URL:
     """A database URL as SQLAlchemy knows it, with the driver that we use. Raises Invalid when we have none."""
     try:
-        url = make_url(text)
+        url = read_url(text)
     except (ArgumentError, ValueError):  # ValueError: a port that is no number.
         # The text may hold a password: it is not repeated.
         raise Invalid("The database URL cannot be read; write sqlite:///FILE or postgresql://USER@HOST/NAME.") from None

@@ -115,9 +115,8 @@ def _run_on_sqlite(url: URL, step: Callable[..., T], *args: str) -> T:
 
 
 async def _run_on_server(url: URL, step: Callable[..., T], *args: str) -> T:
-    from sqlalchemy.ext.asyncio import create_async_engine
-    from sqlalchemy.pool import NullPool
+    from glance_registry.catalogue.connections import create_engine
+    from glance_registry.catalogue.hosts import Hosts
 
-    engine = create_async_engine(url, poolclass=NullPool)
-    async with engine.begin() as connection:
+    async with create_engine(Hosts(url, {})).begin() as connection:
         return await connection.run_sync(step, *args)

@@ -2,54 +2,70 @@
 """The catalogue on PostgreSQL: the same operations, driven over asyncpg."""
 
 import asyncio
-from collections.abc import Callable
 
-from sqlalchemy import URL, Connection
+from msgspec import Struct
+from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from glance_registry.catalogue.connections import ConnectionLost, Connections
 from glance_registry.catalogue.engine import Catalogue, Operation, P, T, backoff, bind, ping, translate
-from glance_registry.model.errors import RegistryError, Unavailable
+from glance_registry.catalogue.hosts import Hosts
+from glance_registry.model.errors import Unavailable
 
-READERS = 12
-"""Connections per process that read."""
-
-WRITERS = 8
-"""Connections per process that write."""
-
-WAIT_SECONDS = 10
-"""How long a request waits for a free connection, and a connection attempt for the server."""
-
-ATTEMPTS = 5
 _RERUN = ("40001", "40P01")
 """Serialization failure and deadlock: the server asks for the transaction to be run again."""
 
 
-class ServerCatalogue(Catalogue):
-    """Reads in autocommit, writes in a transaction that is run again when the server asks for it."""
+class Limits(Struct, frozen=True, kw_only=True):
+    """What one process takes of a server, and of its callers' patience."""
 
-    def __init__(self, url: URL) -> None:
-        self._engine = _create_engine(url, WRITERS)
-        self._readers = _Readers(_create_engine(url, READERS))
+    readers: int = 12
+    """Connections that read."""
+    writers: int = 8
+    """Connections that write."""
+    waiting: int = 500
+    """How many readers, and how many writers, may wait for a connection; more are refused."""
+    seconds: float = 15
+    """How long an operation may take, with the wait for a connection, until its commit."""
+    attempts: int = 5
+    """How often a write is begun, when the server wants it again or its connection is lost."""
+
+
+class ServerCatalogue(Catalogue):
+    """Reads in autocommit, writes in a transaction that is run again while that is safe."""
+
+    def __init__(self, url: URL, limits: Limits | None = None) -> None:
+        self._limits = limits or Limits()
+        # The server, too, gives up what takes too long, and lets go of the locks of a process that has vanished.
+        milliseconds = str(int(self._limits.seconds * 1000))
+        hosts = Hosts(url, {"statement_timeout": milliseconds, "idle_in_transaction_session_timeout": milliseconds})
+        self._writers = Connections(hosts, self._limits.writers, self._limits.waiting)
+        self._readers = Connections(hosts, self._limits.readers, self._limits.waiting, isolation_level="AUTOCOMMIT")
 
     async def read(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         run = bind(operation, *args, **kwargs)
+        until = self._until()
         try:
             try:
-                return await self._readers.run(run)
-            except DBAPIError as error:
-                # The server was restarted since this connection was made: a new one will do.
-                if not error.connection_invalidated:
-                    raise
-                return await self._readers.run(run)
+                return await self._readers.run(run, until)
+            except ConnectionLost:
+                return await self._readers.run(run, until)
+        except ConnectionLost as lost:
+            raise Unavailable(str(lost)) from lost
         except Exception as error:
             raise translate(error) from error
 
     async def write(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As `Catalogue.write` says. A write is run again only as long as its commit was not sent: then nothing of
+        it can be kept. Raises OutcomeUnknown when the commit was sent and not answered."""
         run = bind(operation, *args, **kwargs)
-        for attempt in range(ATTEMPTS):
+        until = self._until()
+        for attempt in range(1, self._limits.attempts + 1):
             try:
-                return await self._write_once(run)
+                return await self._writers.run(run, until, commit=True)
+            except ConnectionLost as lost:
+                if attempt == self._limits.attempts or self._loop_time() >= until:
+                    raise Unavailable(str(lost)) from lost
             except DBAPIError as error:
                 if getattr(error.orig, "sqlstate", None) not in _RERUN:
                     raise translate(error) from error
@@ -58,75 +74,15 @@ class ServerCatalogue(Catalogue):
             await asyncio.sleep(backoff(attempt))
         raise Unavailable("The database is busy.")
 
-    async def _write_once(self, run: Callable[[Connection], T]) -> T:
-        async with self._engine.begin() as connection:
-            return await connection.run_sync(run)
+    def _until(self) -> float:
+        return self._loop_time() + self._limits.seconds
+
+    def _loop_time(self) -> float:
+        return asyncio.get_running_loop().time()
 
     async def check(self) -> None:
         await self.read(ping)
 
     async def close(self) -> None:
         await self._readers.close()
-        await self._engine.dispose()
-
-
-def _create_engine(url: URL, connections: int) -> AsyncEngine:
-    return create_async_engine(
-        url,
-        pool_size=connections,
-        max_overflow=0,
-        pool_timeout=WAIT_SECONDS,
-        connect_args={"timeout": WAIT_SECONDS},
-        hide_parameters=True,  # A logged statement must not show the location of an image.
-    )
-
-
-class _Readers:
-    """Connections kept at hand for reads: to take one out of SQLAlchemy's pool and put it back costs more
-    than a point read does."""
-
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._places = asyncio.Semaphore(READERS)
-        self._idle: list[AsyncConnection] = []
-
-    async def run(self, run: Callable[[Connection], T]) -> T:
-        """Run a read on a connection of its own. Raises TimeoutError when none becomes free."""
-        if self._places.locked():
-            async with asyncio.timeout(WAIT_SECONDS):
-                await self._places.acquire()
-        else:
-            await self._places.acquire()
-        try:
-            return await self._run(self._idle.pop() if self._idle else await self._engine.connect(), run)
-        finally:
-            self._places.release()
-
-    async def _run(self, connection: AsyncConnection, run: Callable[[Connection], T]) -> T:
-        sound = False
-        try:
-            result = await connection.run_sync(run)
-            sound = True
-            return result
-        except RegistryError:
-            sound = True
-            raise
-        except DBAPIError as error:
-            if error.connection_invalidated:
-                await self._close_idle()
-            raise
-        finally:
-            if sound:
-                self._idle.append(connection)
-            else:
-                await connection.close()
-
-    async def _close_idle(self) -> None:
-        """What broke one connection has most likely broken them all."""
-        idle, self._idle = self._idle, []
-        for connection in idle:
-            await connection.close()
-
-    async def close(self) -> None:
-        await self._close_idle()
-        await self._engine.dispose()
+        await self._writers.close()

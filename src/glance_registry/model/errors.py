@@ -56,6 +56,12 @@ class Unavailable(RegistryError):
     code = "unavailable"
 
 
+class OutcomeUnknown(Unavailable):
+    """The database was lost just when it kept a change: only a look tells whether it did."""
+
+    code = "outcome-unknown"
+
+
 class IdentityUnavailable(Unavailable):
     """What knows the callers does not answer now, so nobody is let in; the same request may succeed later."""
 

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The PostgreSQL servers of a database URL, and which of them a connection is made to."""
+
+import asyncio
+from typing import Any
+
+import asyncpg
+from sqlalchemy import URL
+
+from glance_registry.catalogue.urls import places
+from glance_registry.model.errors import Unavailable
+
+CONNECT_SECONDS = 3
+"""How long one server may take to let a connection in; then the next one is asked."""
+
+PAUSE_SECONDS = 0.2
+"""How long a process waits after it found no server, before it asks again: a failover must not be a flood."""
+
+NOT_ANSWERING = "The database does not answer."
+
+
+class Hosts:
+    """The servers that a URL names. They are asked in turn, first the one that answered last."""
+
+    def __init__(self, url: URL, settings: dict[str, str]) -> None:
+        self._places = places(url)
+        rest = url.difference_update_query(["host", "port"]).set(drivername="postgresql", host=None, port=None)
+        self._dsn = rest.render_as_string(hide_password=False)
+        self._options: dict[str, Any] = {"timeout": CONNECT_SECONDS, "server_settings": settings}
+        if len(self._places) > 1 and "target_session_attrs" not in url.query:
+            self._options["target_session_attrs"] = "read-write"
+        self.failures = 0
+        """How often all of them were asked in vain."""
+        self._down = False
+        self._door = asyncio.Lock()
+
+    async def connect(self) -> Any:
+        """A new connection of the driver's. Raises what it raises when no server would do, or Unavailable."""
+        if not self._down:
+            return await self._ask_all()
+        seen = self.failures
+        async with self._door:
+            # One at a time asks servers that were not there; who waited meanwhile takes its outcome for an answer.
+            self.refuse_if_away(seen)
+            return await self._ask_all()
+
+    def refuse_if_away(self, seen: int) -> None:
+        """Raise Unavailable when they are away and were asked in vain since there were `seen` failures."""
+        if self._down and self.failures != seen:
+            raise Unavailable(NOT_ANSWERING)
+
+    async def _ask_all(self) -> Any:
+        try:
+            connection = await self._ask_in_turn()
+        except Exception:
+            self._down = True
+            await asyncio.sleep(PAUSE_SECONDS)
+            self.failures += 1
+            raise
+        self._down = False
+        return connection
+
+    async def _ask_in_turn(self) -> Any:
+        failure: Exception = Unavailable(NOT_ANSWERING)
+        for host, port in list(self._places):
+            try:
+                connection = await asyncpg.connect(self._dsn, host=host, port=port, **self._options)
+            except Exception as error:
+                failure = error
+                continue
+            self._places.remove((host, port))
+            self._places.insert(0, (host, port))
+            return connection
+        raise failure

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Database URLs with one server or several, in libpq's forms and SQLAlchemy's."""
+
+import pytest
+
+from glance_registry.catalogue.engine import parse_url
+from glance_registry.catalogue.urls import places
+from glance_registry.model.errors import Invalid
+
+TWO = [("h1", 5432), ("h2", 5433)]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("postgresql://u:p@h1:5432,h2:5433/db", TWO),
+        ("postgresql+asyncpg://h1:5432,h2:5433/db?target_session_attrs=read-write", TWO),
+        ("postgresql://u:p@/db?host=h1:5432&host=h2:5433", TWO),
+        ("postgresql://u:p@/db?host=h1,h2&port=5432,5433", TWO),
+        ("postgresql://u:p@/db?host=h1&host=h2&port=5433", [("h1", 5433), ("h2", 5433)]),
+        ("postgresql://u:a,b@h1,h2/db", [("h1", None), ("h2", None)]),
+        ("postgresql://u@[::1]:5433,h2/db", [("::1", 5433), ("h2", None)]),
+        ("postgresql://u@[::1]:5433/db", [("::1", 5433)]),
+        ("postgresql://u@h1:5433/db", [("h1", 5433)]),
+        ("postgresql://u@/db?host=/run/postgresql", [("/run/postgresql", None)]),
+        ("postgresql://u@/db?host=/run/postgresql&port=5433", [("/run/postgresql", 5433)]),
+        ("postgresql:///db", [(None, None)]),
+    ],
+)
+def test_the_servers_of_a_url_are_found(text: str, expected: list[tuple[str, int]]) -> None:
+    url = parse_url(text)
+
+    assert places(url) == expected
+    assert url.database == "db"
+    assert places(parse_url(url.render_as_string(hide_password=False))) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "postgresql://u:secret@h1:x,h2/db",
+        "postgresql://u:secret@h1,,h2/db",
+        "postgresql://u:secret@h1,h2:70000/db",
+        "postgresql://u:secret@h1:0,h2/db",
+        "postgresql://u:secret@[::1,h2/db",
+        "postgresql://u:secret@/db?host=h1,h2,h3&port=1,2",
+        "postgresql://u:secret@/db?host=h1&port=x",
+    ],
+)
+def test_a_url_whose_servers_cannot_be_read_is_refused_without_repeating_it(text: str) -> None:
+    with pytest.raises(Invalid, match="cannot be read") as raised:
+        parse_url(text)
+
+    assert "secret" not in str(raised.value)
+
+
+def test_user_password_and_database_survive_several_servers() -> None:
+    url = parse_url("postgresql://u:p%40,x@h1,h2/db?sslmode=require")
+
+    assert (url.username, url.password, url.database, url.query["sslmode"]) == ("u", "p@,x", "db", "require")
