@@ -202,15 +202,6 @@ def test_another_program_s_database_is_refused_and_left_alone(empty_database: st
     assert run(empty_database, rows, f"SELECT theirs FROM {table}") == []
 
 
-def test_a_newer_release_s_database_is_refused_and_left_alone(database: str) -> None:
-    run(database, execute, f"UPDATE {schema.VERSION_TABLE} SET version_num = '9999'")
-
-    assert state(database) is schema.State.NEWER
-    with pytest.raises(Conflict, match="newer release"):
-        upgrade(database)
-    assert run(database, rows, f"SELECT version_num FROM {schema.VERSION_TABLE}") == [("9999",)]
-
-
 def test_the_states_of_a_database_are_told_apart(empty_database: str) -> None:
     assert state(empty_database) is schema.State.EMPTY
     for step in STEPS:

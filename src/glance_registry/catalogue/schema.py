@@ -9,7 +9,7 @@ from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 
-from sqlalchemy import URL, Connection, column, inspect, select, table, text
+from sqlalchemy import URL, Connection, column, inspect, select, table, text, update
 
 from glance_registry.catalogue.engine import T, parse_url, translate
 from glance_registry.catalogue.tables import metadata
@@ -17,6 +17,10 @@ from glance_registry.model.errors import Conflict
 
 HEAD = "0004"
 """The newest step in migrations/versions."""
+
+COMPATIBLE_SINCE = "0004"
+"""The oldest step whose program works over today's schema, too, and so may run until it is replaced. A step moves this
+only when it does more than add what older statements do not notice."""
 
 VERSION_TABLE = "glance_registry_version"
 _LOCK_KEY = 1_917_191_911  # Any number that no other program on the same server is likely to lock.
@@ -28,8 +32,13 @@ class State(Enum):
     EMPTY = "holds no tables"
     OLD = "has an older schema"
     CURRENT = "is up to date"
+    FITTING = "is of a newer release, and this one works with it"
     NEWER = "was written by a newer release"
     FOREIGN = "holds the tables of another program"
+
+
+USABLE = (State.CURRENT, State.FITTING)
+"""What a program may run over."""
 
 
 async def state(database_url: str) -> State:
@@ -42,7 +51,8 @@ async def state(database_url: str) -> State:
 async def upgrade(database_url: str, to: str = HEAD) -> None:
     """Walk the database to a step, by default today's.
 
-    Raises Conflict when it holds another program's tables or a newer schema, Invalid, Unavailable.
+    A newer schema that this program works with is left as it is. Raises Conflict when it does not, or when the
+    database holds another program's tables; Invalid, Unavailable.
     """
     await _run(parse_url(database_url), _upgrade, to)
 
@@ -68,7 +78,32 @@ def _state(connection: Connection) -> State:
     version = connection.execute(select(column("version_num")).select_from(table(VERSION_TABLE))).scalar()
     if version is None:
         return State.EMPTY
-    return State.CURRENT if version == HEAD else State.OLD if version < HEAD else State.NEWER
+    if version <= HEAD:
+        return State.CURRENT if version == HEAD else State.OLD
+    since = _compatible_since(connection)
+    return State.FITTING if since is not None and since <= HEAD else State.NEWER
+
+
+def _compatible_since(connection: Connection) -> str | None:
+    """The record that the release that last upgraded the database left for older ones."""
+    if not _has_record(connection):
+        return None
+    since: str | None = connection.execute(
+        select(column("compatible_since")).select_from(table(VERSION_TABLE))
+    ).scalar()
+    return since
+
+
+def _has_record(connection: Connection) -> bool:
+    return "compatible_since" in {found["name"] for found in inspect(connection).get_columns(VERSION_TABLE)}
+
+
+def _record_compatibility(connection: Connection) -> None:
+    """Beside Alembic's own column, which says which step the schema is at."""
+    if not _has_record(connection):
+        connection.execute(text(f"ALTER TABLE {VERSION_TABLE} ADD COLUMN compatible_since VARCHAR(32)"))
+    record = table(VERSION_TABLE, column("compatible_since"))
+    connection.execute(update(record).values(compatible_since=COMPATIBLE_SINCE))
 
 
 def _upgrade(connection: Connection, to: str) -> None:
@@ -77,7 +112,7 @@ def _upgrade(connection: Connection, to: str) -> None:
     found = _state(connection)
     if found in (State.FOREIGN, State.NEWER):
         raise Conflict(refusal(found))
-    if found is State.CURRENT:
+    if found in USABLE:
         return
     # Alembic is loaded only where it has work to do: it costs start-up time and memory.
     from alembic import command
@@ -87,6 +122,7 @@ def _upgrade(connection: Connection, to: str) -> None:
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.attributes["connection"] = connection
     command.upgrade(config, to)
+    _record_compatibility(connection)
 
 
 async def _run(url: URL, step: Callable[..., T], *args: str) -> T:

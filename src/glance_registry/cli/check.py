@@ -33,7 +33,7 @@ def check(as_json: bool, repair: bool) -> None:
     """
     url = load_settings().settings.database
     found = asyncio.run(schema.state(url))
-    if found is not schema.State.CURRENT:
+    if found not in schema.USABLE:
         raise click.ClickException(schema.refusal(found))
     if repair:
         damaged: set[str] = set()

@@ -29,7 +29,7 @@ def upgrade() -> None:
     url = load_settings().settings.database
     before = asyncio.run(schema.state(url))
     asyncio.run(schema.upgrade(url))
-    done = "was up to date" if before is schema.State.CURRENT else "is up to date now"
+    done = "was up to date" if before in schema.USABLE else "is up to date now"
     click.echo(f"The database {done} (schema {schema.HEAD}).")
 
 
@@ -47,7 +47,7 @@ def purge_command(days: int) -> None:
 
 async def _purge(url: str, days: int) -> int:
     found = await schema.state(url)
-    if found is not schema.State.CURRENT:
+    if found not in schema.USABLE:
         raise click.ClickException(schema.refusal(found))
     now = datetime.now(UTC)
     # However many days there have been: a time before the first year cannot be told, and nothing was deleted then.

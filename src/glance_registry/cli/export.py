@@ -32,7 +32,7 @@ def export(file: Path) -> None:
     """
     url = load_settings().settings.database
     found = asyncio.run(schema.state(url))
-    if found is not schema.State.CURRENT:
+    if found not in schema.USABLE:
         raise click.ClickException(schema.refusal(found))
     with opened(url) as (catalogue, runner):
         if file == Path("-"):

@@ -97,12 +97,12 @@ def refuse_taken_port(settings: Settings) -> None:
 
 
 async def prepare_database(url: str) -> None:
-    """Create or upgrade an SQLite file; raise Conflict when a server's schema is not today's."""
+    """Create or upgrade an SQLite file; raise Conflict when a server's schema is not one that we work with."""
     if parse_url(url).get_backend_name() == "sqlite":
         await schema.upgrade(url)
         return
     found = await schema.state(url)
-    if found is not schema.State.CURRENT:
+    if found not in schema.USABLE:
         raise Conflict(schema.refusal(found))
 
 
