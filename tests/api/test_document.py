@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The 2011 document, clause by clause (registry protocol, section 1)."""
 
+from datetime import UTC, datetime
+
 import pytest
 from tests.conftest import Client
+
+from glance_registry.settings import Settings
 
 VALID = {"name": "natty", "status": "active", "disk_format": "raw", "container_format": "bare"}
 
@@ -46,6 +50,20 @@ def test_show_puts_the_metadata_into_headers_and_body(client: Client) -> None:
     assert answer.headers["x-image-meta-is_public"] == "True"
     assert answer.headers["x-image-meta-property-arch"] == "x86_64"
     assert "x-image-meta-checksum" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("microsecond", "shown"),
+    [(7599, "2026-11-23T09:36:08.007599"), (0, "2026-11-23T09:36:08.000000"), (120_000, "2026-11-23T09:36:08.120000")],
+)
+def test_a_time_always_has_six_digits_of_a_second_and_no_zone(
+    sqlite_database: str, microsecond: int, shown: str
+) -> None:
+    now = datetime(2026, 11, 23, 9, 36, 8, microsecond, tzinfo=UTC)
+    client = Client(Settings(database=sqlite_database), now=lambda: now)
+
+    assert client.add()["created_at"] == shown
+    client.close()
 
 
 def test_head_sends_the_headers_alone(client: Client) -> None:

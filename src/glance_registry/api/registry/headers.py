@@ -19,6 +19,10 @@ MOST_BYTES = 32 * 1024
 MOST_HEADERS = 95
 """Python's HTTP clients stop at 100 headers and 64 KiB (protocol, section 1); some are not about the image."""
 
+SURELY_SHORT_BODY = 3_000
+"""An image whose JSON body has so many bytes at most has less than 32 KiB of headers, even if every text is
+percent-encoded, which triples it, and every property's name is there a second time as an encoded one."""
+
 _PREFIX = b"x-image-meta-"
 _FREE_TEXT = frozenset({"name", "owner", "checksum", "disk_format", "container_format", "location"})
 _FIELDS = tuple(
@@ -32,10 +36,10 @@ _NAME_SAFE = "!#$&'*+.^_`|~-"
 _NEEDS_ENCODING = re.compile(r"[\x00-\x1f\x7f]|^\s|\s$")
 
 
-def image_headers(image: ShownImage) -> list[Header]:
-    """The headers of an image. Too many or too long properties are left out and counted in
-    `x-image-meta-properties-omitted`; so is one whose name differs from another's only in case,
-    since a header's name has none."""
+def image_headers(image: ShownImage, body_size: int) -> list[Header]:
+    """The headers of an image whose JSON body has that many bytes. Too many or too long properties are left out and
+    counted in `x-image-meta-properties-omitted`; so is one whose name differs from another's only in case, since a
+    header's name has none."""
     encoded: list[bytes] = []
     headers = [
         (header, _value(header, value, encoded) if is_free_text else str(value).encode())
@@ -48,7 +52,9 @@ def image_headers(image: ShownImage) -> list[Header]:
         header = _property_header(name)
         if header not in properties:
             properties[header] = _value(header, text, encoded)
-    if _is_too_much(headers, properties, encoded):
+    if _are_too_many(headers, properties) or (
+        body_size > SURELY_SHORT_BODY and _are_too_long(headers, properties, encoded)
+    ):
         properties = {}
         del encoded[encoded_fields:]
     headers += properties.items()
@@ -73,9 +79,11 @@ def _value(header: bytes, text: str, encoded: list[bytes]) -> bytes:
     return text.encode()
 
 
-def _is_too_much(headers: list[Header], properties: dict[bytes, bytes], encoded: list[bytes]) -> bool:
+def _are_too_many(headers: list[Header], properties: dict[bytes, bytes]) -> bool:
     # Two more may follow: how many properties were omitted, and what is encoded.
-    if len(properties) > MOST_PROPERTIES or len(headers) + len(properties) + 2 > MOST_HEADERS:
-        return True
+    return len(properties) > MOST_PROPERTIES or len(headers) + len(properties) + 2 > MOST_HEADERS
+
+
+def _are_too_long(headers: list[Header], properties: dict[bytes, bytes], encoded: list[bytes]) -> bool:
     texts = list(chain(encoded, chain.from_iterable(headers), chain.from_iterable(properties.items())))
     return len(b"".join(texts)) + 2 * len(texts) > MOST_BYTES

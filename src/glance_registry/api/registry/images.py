@@ -28,7 +28,9 @@ async def show_image(request: Request) -> Answer:
     registry = request.registry
     image = await registry.catalogue.read(images.get, request.image_id, request.caller, registry.contract)
     shown = wire.shown(image)
-    return json_answer(wire.OneImage(shown), headers=image_headers(shown))
+    answer = json_answer(wire.OneImage(shown))
+    answer.raw_headers += image_headers(shown, len(answer.body))
+    return answer
 
 
 async def create_image(request: Request) -> Answer:

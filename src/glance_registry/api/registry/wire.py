@@ -8,12 +8,15 @@ import re
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
+import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from glance_registry.api.body import convert, read_object, read_switch
 from glance_registry.model.contract import Contract
 from glance_registry.model.errors import Invalid
 from glance_registry.model.image import Change, Image, Location
+
+_encode = msgspec.json.Encoder().encode
 
 LARGEST_32 = 2**31 - 1
 LARGEST_64 = 2**63 - 1
@@ -218,4 +221,6 @@ def shown(image: Image) -> ShownImage:
 
 def timestamp(instant: datetime) -> str:
     """`2026-11-23T09:36:08.007599`: UTC, no zone (protocol, section 3)."""
-    return instant.isoformat(timespec="microseconds")[:26]
+    # As msgspec writes it, which is ten times as quick as isoformat; it leaves out a fraction of zero.
+    text = _encode(instant)[1:27].decode()
+    return text if instant.microsecond else f"{text[:19]}.000000"
