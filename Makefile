@@ -30,6 +30,12 @@ $(VENV)/keystone.stamp: requirements/keystone.txt | $(VENV)/run.stamp
 	  --requirement requirements/keystone.txt
 	touch $@
 
+# The Glance that `make bench OPTIONS="--peer glance …"` compares with; it shares no package with us either.
+$(VENV)/peer.stamp: requirements/peer.txt | $(VENV)/run.stamp
+	$(BIN)/python -m venv $(VENV)/peer
+	$(VENV)/peer/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/peer.txt
+	touch $@
+
 .PHONY: run
 run: $(VENV)/run.stamp  ## Serve on http://127.0.0.1:9191 over glance-registry.sqlite in this folder
 	$(BIN)/glance-registry serve
@@ -43,7 +49,7 @@ nightly: $(VENV)/test.stamp  ## What takes long: crashes, races and fuzz; prints
 	$(BIN)/python -m pytest -m nightly --figures $(VENV)/figures.md $(OPTIONS)
 
 .PHONY: bench
-bench: $(VENV)/test.stamp  ## Measure speed and size beside the ceiling; JSON (options: bench OPTIONS="--only sqlite-get")
+bench: $(VENV)/test.stamp $(if $(findstring --peer,$(OPTIONS)),$(VENV)/peer.stamp)  ## Measure speed and size; JSON (options: bench OPTIONS="--only sqlite-get")
 	@$(BIN)/python -m bench $(OPTIONS)
 
 .PHONY: lint
@@ -71,3 +77,5 @@ lock: $(VENV)/test.stamp  ## Renew requirements/ from pyproject.toml: names, ver
 	  pyproject.toml --output-file requirements/test.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
 	  --python-version 3.11 --upgrade --group pyproject.toml:keystone-server --output-file requirements/keystone.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
+	  --python-version 3.11 --upgrade --group pyproject.toml:peer --output-file requirements/peer.txt

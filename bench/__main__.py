@@ -1,83 +1,140 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m bench`: measures, and one JSON document on standard output. README.md says what it means."""
+"""`python -m bench`: measures, and one JSON document. README.md says what it means."""
 
 import argparse
 import json
 import os
 import platform
 import shutil
+import signal
 import sys
 import time
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-from bench import measures, servers
+from bench import databases, measures, peer, servers, sizes
+from bench.aims import aims
+from bench.catalogues import SMALLEST
+from bench.databases import Databases
 from bench.measures import Options, Pair, Report
-from bench.servers import Databases
 
 KINDS = ("sqlite", "postgresql")
+PEERS = ("glance",)
 ALONE = {"start": measures.start, "idle": measures.idle}
 BESIDE_A_CEILING = {"get": Pair.measure_get, "list": Pair.measure_list, "post": Pair.measure_post}
-PARTS = [f"{kind}-{part}" for kind in KINDS for part in (*ALONE, *BESIDE_A_CEILING)]
+OF_SIZES = {"scale": sizes.scale, "move": sizes.move}
+BESIDE_A_PEER = {"peer": peer.measure}
+PARTS = [f"{kind}-{part}" for kind in KINDS for part in (*ALONE, *BESIDE_A_CEILING, *OF_SIZES, *BESIDE_A_PEER)]
 
-GET_OF_CEILING = 0.5
-GAIN_OF_MANY_WRITERS = 3.0
-IDLE_MIB = 80.0
-SECONDS_TO_START = 1.0
+Done = Callable[[str, Report, float], None]
+"""What is done with a part's figures, and the seconds that it took."""
 
 
 def main() -> None:
-    given = _arguments().parse_args()
-    if given.wrk and not shutil.which("wrk"):
-        sys.exit("bench: there is no wrk on the PATH")
-    options = Options(images=given.images, rounds=given.rounds, seconds=given.seconds, wrk=given.wrk, say=_say)
-    wanted = [part for part in PARTS if not given.only or any(part.startswith(name) for name in given.only)]
-    if not wanted:
-        sys.exit(f"bench: no part is called so; there are: {' '.join(PARTS)}")
-    report: Report = {}
+    given = _read_arguments(sys.argv[1:])
+    # Stopped from outside, it still stops what it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    options = Options(
+        images=given.images, rounds=given.rounds, seconds=given.seconds, wrk=given.wrk, scale=given.scale, say=_say
+    )
+    before = json.loads(given.into.read_text())["parts"] if given.into and given.into.exists() else {}
+    parts: Report = dict(before)
+
+    def done(part: str, figures: Report, seconds: float) -> None:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        load = round(os.getloadavg()[1], 2)
+        parts[part] = {**figures, "measured": {"at": now, "took_seconds": round(seconds), "load_average": load}}
+        _say(f"{part} took {seconds:.0f} s")
+        if given.into:
+            given.into.write_text(_document(options, parts))
+
     for kind in KINDS:
-        parts = [part.removeprefix(f"{kind}-") for part in wanted if part.startswith(kind)]
-        if parts:
-            report |= {f"{kind}-{part}": figures for part, figures in _measure(kind, parts, options).items()}
-    print(json.dumps({**_circumstances(options), "parts": report, "aims": _aims(report)}, indent=2))
+        wanted = [part.removeprefix(f"{kind}-") for part in given.parts if part.startswith(kind)]
+        if wanted:
+            _measure(kind, wanted, options, given.keep, done)
+    if not given.into:
+        print(_document(options, parts), end="")
 
 
-def _arguments() -> argparse.ArgumentParser:
+def _read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    """The options, and in `parts` what they come to. Ends the program when they make no sense."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure the registry; JSON on stdout.")
     parser.add_argument("--images", type=int, default=10_000, metavar="N", help="size of the catalogue (10000)")
+    parser.add_argument("--scale", type=_read_sizes, default=(), metavar="N,N,…", help="sizes to compare; adds parts")
+    parser.add_argument(
+        "--peer", choices=PEERS, help="another program to compare with, at the sizes of --scale up to 100000"
+    )
     parser.add_argument("--only", action="append", metavar="PART", help="a part or how its name begins; repeatable")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="rounds of each comparison (5)")
     parser.add_argument("--seconds", type=float, default=2.5, metavar="S", help="length of a round (2.5)")
     parser.add_argument("--wrk", action="store_true", help="send the GETs with wrk instead of our own generator")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the catalogues here, for the next time")
+    parser.add_argument("--into", type=Path, metavar="FILE", help="write here, part by part; other parts in it stay")
     parser.epilog = f"parts: {' '.join(PARTS)}"
-    return parser
+    given = parser.parse_args(arguments)
+    if given.wrk and not shutil.which("wrk"):
+        parser.error("there is no wrk on the PATH")
+    if given.peer and not given.scale:
+        parser.error("--peer needs --scale")
+    left_out = {*(() if given.scale else OF_SIZES), *(() if given.peer else BESIDE_A_PEER)}
+    possible = [part for part in PARTS if part.partition("-")[2] not in left_out]
+    given.parts = [part for part in possible if not given.only or any(part.startswith(name) for name in given.only)]
+    if not given.parts:
+        parser.error(f"no part is called so; there are: {' '.join(possible)}")
+    return given
 
 
-def _measure(kind: str, parts: list[str], options: Options) -> Report:
-    started = time.perf_counter()
-    with servers.databases(kind, options.images) as (kept, folder):
-        _say(f"{kind}: {options.images} images in {time.perf_counter() - started:.1f} s")
-        measures.warm_up(kept, folder)
-        report = {part: run(kept, folder, options) for part, run in ALONE.items() if part in parts}
-        return report | _measure_pair(kept, folder, parts, options)
+def _read_sizes(text: str) -> tuple[int, ...]:
+    sizes = tuple(sorted({int(size) for size in text.split(",")}))
+    if sizes[0] < SMALLEST:
+        raise argparse.ArgumentTypeError(f"a catalogue must have at least {SMALLEST} images")
+    return sizes
 
 
-def _measure_pair(kept: Databases, folder: Path, parts: list[str], options: Options) -> Report:
+def _measure(kind: str, parts: list[str], options: Options, keep: Path | None, done: Done) -> None:
+    with databases.opened(kind, keep) as (kept, folder):
+        started = time.perf_counter()
+        kept.prepare(
+            [
+                *((options.images,) if {*ALONE, *BESIDE_A_CEILING} & {*parts} else ()),
+                *(options.scale if {*OF_SIZES, *BESIDE_A_PEER} & {*parts} else ()),
+            ]
+        )
+        _say(f"{kind}: the catalogues took {time.perf_counter() - started:.0f} s")
+        measures.warm_up(folder)
+        for part, run in {**ALONE, **OF_SIZES, **BESIDE_A_PEER}.items():
+            if part in parts:
+                _time(f"{kind}-{part}", partial(run, kept, folder, options), done)
+        _measure_pair(kind, parts, options, (kept, folder), done)
+
+
+def _measure_pair(kind: str, parts: list[str], options: Options, where: tuple[Databases, Path], done: Done) -> None:
     runs = {part: run for part, run in BESIDE_A_CEILING.items() if part in parts}
     if not runs:
-        return {}
-    with servers.subject(kept.create(), folder) as subject, servers.ceiling(kept.create(), folder) as ceiling:
+        return
+    kept, folder = where
+    urls = [kept.create(options.images) for _ in range(2)]
+    with servers.subject(urls[0], folder) as subject, servers.ceiling(urls[1], folder) as ceiling:
         subject.wait()
         ceiling.wait()
         _say("rates are those of the subject, then of the ceiling; for post with one client, then with many")
         pair = Pair(subject, ceiling, options)
-        return {part: run(pair) for part, run in runs.items()}
+        for part, run in runs.items():
+            _time(f"{kind}-{part}", partial(run, pair), done)
 
 
-def _circumstances(options: Options) -> Report:
-    return {
+def _time(part: str, run: Callable[[], Report], done: Done) -> None:
+    started = time.perf_counter()
+    figures = run()
+    done(part, figures, time.perf_counter() - started)
+
+
+def _document(options: Options, parts: Report) -> str:
+    ordered = {part: parts[part] for part in PARTS if part in parts}
+    circumstances = {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "version": version("glance-registry"),
         "machine": {"cores": os.cpu_count(), "python": platform.python_version(), "platform": platform.platform()},
@@ -86,31 +143,7 @@ def _circumstances(options: Options) -> Report:
         "seconds": options.seconds,
         "generator": "wrk" if options.wrk else "python",
     }
-
-
-def _aims(report: Report) -> list[Report]:
-    aims = []
-    for part, figures in report.items():
-        match part.partition("-")[2]:
-            case "get":
-                aims.append(_aim(part, "rate of the ceiling's", figures["ratio"]["median"], at_least=GET_OF_CEILING))
-            case "post":
-                gain = figures["gain"]["subject"]["median"]
-                aims.append(_aim(part, "rate of 64 clients to one's", gain, at_least=GAIN_OF_MANY_WRITERS))
-            case "start":
-                aims += [
-                    _aim(part, f"seconds, {state} database", figures[state]["median"], at_most=SECONDS_TO_START)
-                    for state in figures
-                ]
-            case "idle":
-                aims.append(_aim(part, "MiB (PSS)", figures["pss_mib"], at_most=IDLE_MIB))
-    return aims
-
-
-def _aim(part: str, what: str, measured: float, **limit: float) -> dict[str, Any]:
-    ((bound, value),) = limit.items()
-    met = measured >= value if bound == "at_least" else measured <= value
-    return {"part": part, "what": what, **limit, "measured": measured, "met": met}
+    return json.dumps({**circumstances, "parts": ordered, "aims": aims(ordered)}, indent=2) + "\n"
 
 
 def _say(line: str) -> None:

@@ -27,17 +27,20 @@ SERIAL = "<serial-number>"
 """What is replaced, wherever it stands in a body, by a number that no other request has."""
 
 _DIGITS = 12
-_SECONDS_TO_FINISH = 10
+_SECONDS_TO_FINISH = 60
 """How long the answers that are still due at the end of the window may take."""
 
 
 class Load(Struct, frozen=True, kw_only=True):
-    """What to send. GETs of `paths` in turn, or POSTs of `bodies` to the only path."""
+    """What to send. GETs of `paths` in turn, or POSTs of `bodies` to the only path; with `closes`, to a server that
+    closes the connection after each answer."""
 
     connections: int
     seconds: float
     paths: list[str]
     bodies: list[str] = []
+    headers: dict[str, str] = {}
+    closes: bool = False
     port: int = 0
     first_serial: int = 0
 
@@ -54,11 +57,11 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
 
 class LoadError(Exception):
-    """An answer was not 200, a connection was lost, or no answer came."""
+    """An answer was neither 200 nor 201, a connection was lost, or no answer came."""
 
 
 def apply(load: Load, *, wrk: bool = False) -> Outcome:
-    """Run a load in a process of its own. Raises LoadError when not every answer was 200."""
+    """Run a load in a process of its own. Raises LoadError when not every answer was 200 or 201."""
     if wrk:
         return _apply_wrk(load)
     done = subprocess.run(
@@ -76,17 +79,19 @@ def apply(load: Load, *, wrk: bool = False) -> Outcome:
 
 def requests(load: Load) -> Iterator[bytes]:
     """The requests, without end."""
+    fields = {"Host": f"127.0.0.1:{load.port}", **load.headers}
+    headers = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
     if not load.bodies:
-        return cycle([f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{load.port}\r\n\r\n".encode() for path in load.paths])
-    return _posts(load)
+        return cycle([f"GET {path} HTTP/1.1\r\n{headers}\r\n".encode() for path in load.paths])
+    return _posts(load, headers)
 
 
-def _posts(load: Load) -> Iterator[bytes]:
+def _posts(load: Load, headers: str) -> Iterator[bytes]:
     pieces = []
     for body in load.bodies:
         length = len(body.replace(SERIAL, "0" * _DIGITS).encode())
         head = (
-            f"POST {load.paths[0]} HTTP/1.1\r\nHost: 127.0.0.1:{load.port}\r\n"
+            f"POST {load.paths[0]} HTTP/1.1\r\n{headers}"
             f"Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
         )
         pieces.append((head + body).encode().split(SERIAL.encode()))
@@ -106,6 +111,23 @@ class _Run:
         self.over = False
         self.busy = load.connections
         self.finished = asyncio.get_running_loop().create_future()
+        self._opening: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> "_Connection":
+        loop = asyncio.get_running_loop()
+        return (await loop.create_connection(lambda: _Connection(self), "127.0.0.1", self.load.port))[1]
+
+    def replace(self) -> None:
+        """Open a connection in the place of one that the server closes, and ask there."""
+        task = asyncio.ensure_future(self._replace())
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
+
+    async def _replace(self) -> None:
+        try:
+            (await self.open()).ask()
+        except OSError as error:
+            self.fail(f"no connection: {error}")
 
     def fail(self, reason: str) -> None:
         if not self.finished.done():
@@ -135,13 +157,15 @@ class _Connection(asyncio.Protocol):
             self._received = data
             return
         # Granian writes header names in lower case and we ask for nothing that it would send in chunks.
-        at = data.find(b"\r\ncontent-length: ", 0, head) + 18
-        length = int(data[at : data.find(b"\r", at)])
+        at = data.find(b"\r\ncontent-length: ", 0, head)
+        if at < 0:
+            at = data[:head].lower().find(b"\r\ncontent-length: ")
+        length = int(data[at + 18 : data.find(b"\r", at + 18)])
         if len(data) < head + 4 + length:
             self._received = data
             return
         self._received = b""
-        if not data.startswith(b"HTTP/1.1 200"):
+        if not data.startswith((b"HTTP/1.1 200", b"HTTP/1.1 201")):
             run.fail(data[:2000].decode(errors="replace"))
             return
         if run.over:
@@ -151,19 +175,20 @@ class _Connection(asyncio.Protocol):
             return
         run.answers += 1
         run.answer_bytes = length
-        self._transport.write(next(run.requests))
+        if run.load.closes:
+            self._transport.abort()
+            run.replace()
+        else:
+            self._transport.write(next(run.requests))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._run.fail(f"a connection was lost: {exc}")
+        if exc or not self._run.load.closes:
+            self._run.fail(f"a connection was lost: {exc}")
 
 
 async def _generate(load: Load) -> Outcome:
     run = _Run(load)
-    loop = asyncio.get_running_loop()
-    connections = [
-        (await loop.create_connection(lambda: _Connection(run), "127.0.0.1", load.port))[1]
-        for _ in range(load.connections)
-    ]
+    connections = [await run.open() for _ in range(load.connections)]
     gc.disable()
     started, cpu = time.perf_counter(), time.process_time()
     for connection in connections:

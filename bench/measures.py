@@ -2,7 +2,7 @@
 """What is measured on one kind of database, each part beside its ceiling."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 from pathlib import Path
 from statistics import median
@@ -13,8 +13,9 @@ from msgspec import Struct
 
 from bench import servers
 from bench.catalogues import SEED, realistic, registration
+from bench.databases import Databases
 from bench.load import SERIAL, Load, Outcome, apply
-from bench.servers import Databases, Server
+from bench.servers import Server
 
 Report = dict[str, Any]
 
@@ -34,6 +35,9 @@ class Options(Struct, frozen=True, kw_only=True):
     rounds: int
     seconds: float
     wrk: bool
+    scale: tuple[int, ...]
+    """Sizes of catalogues to compare; none: those parts are left out."""
+
     say: Callable[[str], None]
 
 
@@ -61,15 +65,15 @@ class Pair:
         rounds = self._rounds("post", [*one, *many])
         outcomes = list(zip(*rounds, strict=True))
         return {
-            "one_client": _compare(*outcomes[:2]),
-            "many_clients": _compare(*outcomes[2:]),
+            "one_client": compare([each[:2] for each in rounds]),
+            "many_clients": compare([each[2:] for each in rounds]),
             "gain": {"subject": _gain(outcomes[0], outcomes[2]), "ceiling": _gain(outcomes[1], outcomes[3])},
         }
 
     def _read(self, name: str, paths: list[str]) -> Report:
         load = Load(connections=READERS, seconds=self._options.seconds, paths=paths)
         runs = [self._bind(load, server) for server in (self._subject, self._ceiling)]
-        return _compare(*zip(*self._rounds(name, runs), strict=True))
+        return compare(self._rounds(name, runs))
 
     def _post(self, connections: int, server: Server) -> Callable[[float], "Round"]:
         bodies = []
@@ -117,44 +121,47 @@ class Round(Struct, frozen=True):
         return 1e6 * self.server_cpu / max(1, self.outcome.answers)
 
 
-def _compare(subject: tuple[Round, ...], ceiling: tuple[Round, ...]) -> Report:
-    ratios = [ours.rate / bare.rate for ours, bare in zip(subject, ceiling, strict=True)]
-    cpu = [bare.cpu_each / ours.cpu_each for ours, bare in zip(subject, ceiling, strict=True) if ours.cpu_each]
+def compare(rounds: Iterable[Sequence[Round]], name: str = "ceiling") -> Report:
+    """The program beside what has that name, from a pair of each round."""
+    subject, other = zip(*rounds, strict=True)
+    ratios = [ours.rate / theirs.rate for ours, theirs in zip(subject, other, strict=True)]
+    cpu = [theirs.cpu_each / ours.cpu_each for ours, theirs in zip(subject, other, strict=True) if ours.cpu_each]
     return {
         "subject": _summary(subject),
-        "ceiling": _summary(ceiling),
-        "ratio": _spread(ratios),
-        "cpu_ratio": _spread(cpu),
+        name: _summary(other),
+        "ratio": spread(ratios),
+        "cpu_ratio": spread(cpu),
     }
 
 
 def _summary(rounds: tuple[Round, ...]) -> Report:
     return {
-        "per_second": _spread([done.rate for done in rounds], digits=0),
-        "cpu_microseconds": _spread([done.cpu_each for done in rounds], digits=1),
+        "per_second": spread([done.rate for done in rounds], digits=1),
+        "cpu_microseconds": spread([done.cpu_each for done in rounds], digits=1),
         "answer_bytes": rounds[-1].outcome.answer_bytes,
         "generator_cores": round(max(done.outcome.cpu / done.outcome.seconds for done in rounds), 2),
     }
 
 
 def _gain(one: tuple[Round, ...], many: tuple[Round, ...]) -> Report:
-    return _spread([ours.rate / alone.rate for ours, alone in zip(many, one, strict=True)])
+    return spread([ours.rate / alone.rate for ours, alone in zip(many, one, strict=True)])
 
 
-def _spread(values: list[float], digits: int = 3) -> Report:
+def spread(values: list[float], digits: int = 3) -> Report:
+    """One figure per round, and their median."""
     return {"rounds": [round(value, digits) for value in values], "median": round(median(values), digits)}
 
 
-def warm_up(kept: Databases, folder: Path) -> None:
+def warm_up(folder: Path) -> None:
     """Start the program once, so that its modules are compiled, as they are where it was installed a while ago."""
-    with servers.subject(kept.create(), folder) as server:
+    with servers.subject(f"sqlite:///{folder / 'warm-up.sqlite'}", folder) as server:
         server.wait()
 
 
 def start(kept: Databases, folder: Path, options: Options) -> Report:
     """Seconds from exec to the first answered /healthcheck, over a full database and over none yet."""
     report: Report = {}
-    for state, create in (("existing", kept.create), ("new", kept.create_empty)):
+    for state, create in (("existing", lambda: kept.create(options.images)), ("new", kept.create_empty)):
         url = create()
         seconds: list[float] = []
         while url and len(seconds) < STARTS:
@@ -162,14 +169,14 @@ def start(kept: Databases, folder: Path, options: Options) -> Report:
                 seconds.append(server.wait())
             url = url if state == "existing" else create()
         if seconds:
-            report[state] = _spread(seconds)
+            report[state] = spread(seconds)
             options.say(f"start, {state} database: {report[state]['median']} s")
     return report
 
 
 def idle(kept: Databases, folder: Path, options: Options) -> Report:
     """Memory of each process of the program when it has only been asked whether it lives."""
-    with servers.subject(kept.create(), folder) as server:
+    with servers.subject(kept.create(options.images), folder) as server:
         server.wait()
         time.sleep(SECONDS_IDLE)
         processes = {"main": _memory(server.pid)}

