@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The program as operators run it: a process of its own, on a port of its own."""
 
+import ctypes
 import json
 import os
 import signal
@@ -52,7 +53,8 @@ def run_program(folder: Path, *arguments: str) -> subprocess.CompletedProcess[st
 class Server:
     """`glance-registry serve` on a free port; what it prints goes to a file."""
 
-    def __init__(self, folder: Path, database: str, *arguments: str) -> None:
+    def __init__(self, folder: Path, database: str, *arguments: str, **options: Any) -> None:
+        """`options` are for `subprocess.Popen`."""
         self.port = free_port()
         self._output = folder / f"output-{self.port}"
         with self._output.open("wb") as output:
@@ -63,6 +65,7 @@ class Server:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 process_group=0,
+                **options,
             )
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=SECONDS)
 
@@ -107,6 +110,14 @@ class Server:
         """SIGTERM; the exit status."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(SECONDS)
+
+
+def obey_modes() -> None:
+    """For `preexec_fn`: even root may then only read and write what a file's mode allows (capabilities(7))."""
+    if os.geteuid() == 0:
+        drop_from_bounding_set, override, read_search = 24, 1, 2
+        for capability in (override, read_search):
+            assert ctypes.CDLL(None).prctl(drop_from_bounding_set, capability, 0, 0, 0) == 0
 
 
 def wait_until(condition: Any) -> None:

@@ -149,7 +149,7 @@ def translate(error: Exception) -> Exception:
     cause = error.orig
     sqlite_code = getattr(cause, "sqlite_errorcode", None)
     if sqlite_code is not None:
-        return _translate_sqlite(sqlite_code & 0xFF) or error
+        return _translate_sqlite(sqlite_code) or error
     return _translate_sqlstate(getattr(cause, "sqlstate", None), error) or error
 
 
@@ -159,14 +159,18 @@ def _connection_lost(error: Exception) -> bool:
 
 
 def _translate_sqlite(code: int) -> RegistryError | None:
-    match code:
+    if code == sqlite3.SQLITE_READONLY_DIRECTORY:
+        return Unavailable("The folder of the database is read-only.")
+    match code & 0xFF:
         case sqlite3.SQLITE_FULL:
             return StorageFull("The database has no room left; free some and try again.")
         case sqlite3.SQLITE_READONLY:
             return Unavailable("The database is read-only.")
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return Unavailable("The database is busy.")
-        case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_NOTADB:
+        case sqlite3.SQLITE_CANTOPEN:
+            return Unavailable("The database file, or one beside it, cannot be opened.")
+        case sqlite3.SQLITE_IOERR | sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
             return Unavailable("The database file cannot be used.")
     return None
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from sqlalchemy import URL, Connection, column, inspect, select, table, text, update
 
 from glance_registry.catalogue.engine import T, parse_url, translate
+from glance_registry.catalogue.snapshot import snapshot
 from glance_registry.catalogue.tables import metadata
 from glance_registry.model.errors import Conflict
 
@@ -45,16 +46,17 @@ async def state(database_url: str) -> State:
     """What is in the database. Raises Invalid or Unavailable."""
     url = parse_url(database_url)
     # To look must not create the file.
-    return State.EMPTY if _is_absent_file(url) else await _run(url, _state)
+    return State.EMPTY if _is_absent_file(url) else await snapshot(database_url, _state)
 
 
 async def upgrade(database_url: str, to: str = HEAD) -> None:
-    """Walk the database to a step, by default today's.
+    """Walk the database to a step, by default today's. One that need not walk is only read.
 
     A newer schema that this program works with is left as it is. Raises Conflict when it does not, or when the
     database holds another program's tables; Invalid, Unavailable.
     """
-    await _run(parse_url(database_url), _upgrade, to)
+    if await state(database_url) not in USABLE:
+        await _run(parse_url(database_url), _upgrade, to)
 
 
 def refusal(found: State) -> str:

@@ -7,13 +7,16 @@ thread per process, which takes all that are waiting into one transaction: one f
 """
 
 import asyncio
+import errno
 import logging
 import os
 import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
@@ -41,6 +44,8 @@ _TICKS_ON_LOOP = 10
 
 _READ_THREADS = 2
 
+_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
+
 _HEADER = b"SQLite format 3\0"
 
 
@@ -67,12 +72,31 @@ def connect(url: URL, *, read_only: bool = False) -> Connection:
 
 
 def create_file(url: URL) -> None:
-    """Create the database's file for its owner alone, unless it is there: it may hold credentials of stores."""
+    """Create the database's file for its owner alone, unless it is there: it may hold credentials of stores.
+
+    Raises Unavailable when it can neither be written nor read.
+    """
     assert url.database is not None
     try:
         os.close(os.open(url.database, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
     except OSError as error:
-        raise Unavailable(f"The database file cannot be opened: {error.strerror}.") from error
+        if error.errno not in _NOT_WRITABLE or not os.access(url.database, os.R_OK):
+            raise Unavailable(f"The database file cannot be opened: {error.strerror}.") from error
+        _keep_writable(url.database)
+
+
+def _keep_writable(path: str) -> None:
+    """Let the files beside a database that may only be read be writable, as they must be once it may be written.
+
+    SQLite gives an empty one the mode of the database, and the shared memory serves all connections of a process.
+    """
+    log_of_writes, shared_memory = Path(f"{path}-wal"), Path(f"{path}-shm")
+    with suppress(OSError):
+        for file in (log_of_writes, shared_memory):
+            file.touch(0o600)
+            file.chmod(0o600)
+        if not shared_memory.stat().st_size:
+            shared_memory.write_bytes(b"\0")  # Cleared by the first connection.
 
 
 class _File:
@@ -87,6 +111,13 @@ class _File:
         """Raise Unavailable unless the file is the one that was opened."""
         if self._identify() != self._identity:
             raise Unavailable("The database file was replaced while the registry was running.")
+
+    @property
+    def is_writable(self) -> bool:
+        return os.access(self._path, os.W_OK)
+
+    def keep_writable(self) -> None:
+        _keep_writable(self._path)
 
     def check_header(self) -> None:
         """Raise Unavailable unless the file still begins as a database does; no read asks for that page again."""
@@ -117,7 +148,7 @@ class SqliteCatalogue(Catalogue):
             self._reader = self._open_reader()
             self._budget = _Budget(driver(self._reader))
             self._file = _File(url)
-            self._writer = _Writer(connect(url), self._file)
+            self._writer = _Writer(partial(connect, url), self._file)
         except Exception as error:
             raise translate(error) from error
         self._thread_local = threading.local()
@@ -197,11 +228,11 @@ class _Outcome(NamedTuple):
 class _Writer(threading.Thread):
     """The one thread of this process that writes."""
 
-    def __init__(self, connection: Connection, file: _File) -> None:
+    def __init__(self, open_connection: Callable[[], Connection], file: _File) -> None:
         super().__init__(name="write", daemon=True)
-        self._connection = connection
+        self._open_connection = open_connection
         self._file = file
-        self._driver = driver(connection)
+        self._open()
         self._waiting: SimpleQueue[_Job | None] = SimpleQueue()
         self._finishing = False
 
@@ -227,6 +258,19 @@ class _Writer(threading.Thread):
             outcomes = self._commit(batch)
             batch[0].loop.call_soon_threadsafe(_deliver, outcomes)
 
+    def _open(self) -> None:
+        is_writable = self._file.is_writable
+        self._connection = self._open_connection()
+        self._driver = driver(self._connection)
+        self._is_writable = is_writable
+
+    def _open_again(self) -> None:
+        """SQLite opens a file that may not be written for reading, and so it stays for that connection."""
+        old = self._connection
+        self._file.keep_writable()
+        self._open()
+        old.close()
+
     def _next_batch(self) -> list[_Job]:
         """All the jobs that are waiting, at least one; empty at the end."""
         first = self._waiting.get()
@@ -246,6 +290,8 @@ class _Writer(threading.Thread):
         """Run the batch in one transaction, each job in a savepoint of its own."""
         try:
             self._file.check()
+            if not self._is_writable and self._file.is_writable:
+                self._open_again()
             self._driver.execute("BEGIN IMMEDIATE")
             outcomes = [self._attempt(job) for job in batch]
             self._driver.execute("COMMIT")
