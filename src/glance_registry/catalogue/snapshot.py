@@ -36,15 +36,9 @@ def _on_sqlite(url: URL, run: Operation[[], T]) -> T:
 
 
 async def _on_server(url: URL, run: Operation[[], T]) -> T:
-    from sqlalchemy.ext.asyncio import create_async_engine
-    from sqlalchemy.pool import NullPool
+    from glance_registry.catalogue.connections import create_engine
+    from glance_registry.catalogue.hosts import Hosts
 
-    engine = create_async_engine(
-        url,
-        poolclass=NullPool,
-        isolation_level="REPEATABLE READ",
-        execution_options={"postgresql_readonly": True},
-        hide_parameters=True,
-    )
-    async with engine.connect() as connection:
+    one_moment = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+    async with create_engine(Hosts(url, {})).execution_options(**one_moment).connect() as connection:
         return await connection.run_sync(run)
