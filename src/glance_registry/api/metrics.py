@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Counters for Prometheus; of all worker processes when there are several."""
 
+import logging
 import os
 import time
+from pathlib import Path
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -10,6 +12,8 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from glance_registry.catalogue import images
 from glance_registry.catalogue.engine import Catalogue
 from glance_registry.model.errors import Unavailable
+
+log = logging.getLogger(__name__)
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
 COUNT_IMAGES_EVERY = 60
@@ -21,16 +25,42 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 DATABASE_ERRORS = ("unavailable", "storage-full")
 
 
+_FILES = ("counter", "histogram", "gauge_mostrecent")
+_FILE_BYTES = 256 * 1024
+"""More than all routes, methods and statuses need."""
+
+
+def _have_files(folder: str | None) -> bool:
+    """Make the files in which this worker counts, with their room on the disk, if there is any.
+
+    They are mapped into memory, and a process that writes into a mapped page which a full disk cannot hold is ended
+    by the kernel. Without files a worker counts by itself.
+    """
+    if folder is None:
+        return False
+    files = [Path(folder) / f"{kind}_{os.getpid()}.db" for kind in _FILES]
+    try:
+        for file in files:
+            file.write_bytes(bytes(_FILE_BYTES))
+    except OSError as error:
+        log.warning(
+            "no room for shared counters: this worker counts by itself", extra={"fields": {"error": str(error)}}
+        )
+        for file in files:
+            file.unlink(missing_ok=True)
+        return False
+    return True
+
+
 class Metrics:
     """One set of counters; a program has one, a test its own."""
 
     content_type = CONTENT_TYPE_LATEST.encode()
 
     def __init__(self) -> None:
-        several = "PROMETHEUS_MULTIPROC_DIR" in os.environ
-        if several:
-            # prometheus_client chose where values live when it was loaded, which was before there were workers.
-            values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
+        several = _have_files(os.environ.get("PROMETHEUS_MULTIPROC_DIR"))
+        # prometheus_client chose where values live when it was loaded.
+        values.ValueClass = values.MultiProcessValue() if several else values.MutexValue  # type: ignore[no-untyped-call]
         own = CollectorRegistry()
         self._requests = Counter(
             "glance_registry_requests", "Requests answered.", ("method", "route", "status"), registry=own

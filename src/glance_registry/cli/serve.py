@@ -68,9 +68,17 @@ def run() -> None:
     if settings.workers == 1:
         _run(settings)
         return
-    with TemporaryDirectory(prefix="glance-registry-metrics-") as folder:
+    try:
+        folder = TemporaryDirectory(prefix="glance-registry-metrics-")
+    except OSError as error:
+        log.warning(
+            "no folder for shared counters: each worker counts by itself", extra={"fields": {"error": str(error)}}
+        )
+        _run(settings)
+        return
+    with folder:
         # The workers keep their counters here, so that any of them can answer for all.
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder.name
         _run(settings)
 
 
