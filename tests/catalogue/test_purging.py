@@ -16,6 +16,7 @@ from glance_registry.catalogue.tables import images as table
 from glance_registry.model.access import Caller
 from glance_registry.model.contract import CACTUS, QUEENS
 from glance_registry.model.errors import Conflict, NotFound
+from glance_registry.model.image import delete
 from glance_registry.model.member import Member
 
 
@@ -112,3 +113,29 @@ def test_two_purges_at_once_take_every_image_once(loop: asyncio.Runner, catalogu
 
     assert sum(purged) <= 20
     assert sum(purged) + write(purge, after_noon(99), after_noon(99), 500) == 20
+
+
+def test_other_writes_get_in_between_the_portions_of_a_purge(loop: asyncio.Runner, catalogue: Catalogue) -> None:
+    gone = [images.Kept(delete(image(f"gone-{number}", at=number), after_noon(number))) for number in range(600)]
+    written: list[str] = []
+    seen_by_purge: list[int] = []
+
+    async def purge_all() -> None:
+        while await catalogue.write(purge, after_noon(999), after_noon(999), 20):
+            seen_by_purge.append(len(written))
+
+    async def write_on() -> None:
+        for number in range(30):
+            await catalogue.write(images.add, image(f"new-{number}", at=1_000 + number))
+            written.append(f"new-{number}")
+
+    async def both() -> None:
+        await catalogue.write(images.add_all, gone)
+        await asyncio.gather(purge_all(), write_on())
+
+    loop.run(both())
+
+    assert len(written) == 30
+    assert len(seen_by_purge) == 30
+    # No write had to wait for the end of the purge, and the purge for the end of no stream of writes.
+    assert len(set(seen_by_purge)) > 10

@@ -19,14 +19,14 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
-from sqlalchemy import BigInteger, ColumnElement, Connection, Select, bindparam, or_, select, tuple_, union_all
+from sqlalchemy import BigInteger, ColumnElement, Connection, Select, bindparam, select, tuple_, union_all
 
 from glance_registry.catalogue import filters
 from glance_registry.catalogue.engine import Prepared, among, listed, unindexed
 from glance_registry.catalogue.filters import Conditions
 from glance_registry.catalogue.rows import ROW
 from glance_registry.catalogue.tables import Columns, image_properties, images, sorted_as
-from glance_registry.catalogue.visible import Part, Sight, in_any, in_part, parts, readable, sight
+from glance_registry.catalogue.visible import Part, Sight, anywhere, in_any, in_part, parts, readable, sight
 from glance_registry.model.access import Caller
 from glance_registry.model.errors import Invalid
 from glance_registry.model.image import ACTIVE
@@ -35,7 +35,6 @@ from glance_registry.model.query import Query, Sort
 MOST_GATHERED = 2_000
 """A condition that more images meet is not gathered by: to walk past the others is quicker then."""
 
-_ALL = (Part.PUBLIC, Part.COMMUNITY, Part.SHARED, Part.PRIVATE)
 _LEADING = ("name", "status", "disk_format", "container_format")
 """Filters whose index keeps the default order; the earlier in this list leads."""
 
@@ -163,7 +162,7 @@ def _field_probes(conditions: Conditions, by_default: bool) -> Iterator[Select[A
             if filtered_field == field
         ]
         if bounds:
-            yield select(images.c.number).where(or_(*map(in_part, _ALL)), *filters.life(conditions), *bounds)
+            yield select(images.c.number).where(anywhere(), *filters.life(conditions), *bounds)
 
 
 @lru_cache(maxsize=1024)

@@ -10,9 +10,8 @@ from sqlalchemy import Row
 
 from glance_registry.catalogue.instants import to_column
 from glance_registry.model.contract import CACTUS, CONTRACTS
-from glance_registry.model.image import COMMUNITY, PRIVATE, PUBLIC, SHARED, Location
+from glance_registry.model.image import VISIBILITIES, Location
 
-VISIBILITIES = frozenset({PUBLIC, COMMUNITY, SHARED, PRIVATE})
 STATUSES = frozenset().union(*(contract.statuses for contract in CONTRACTS.values()))
 
 _EARLIEST = to_column(datetime.min.replace(tzinfo=UTC))

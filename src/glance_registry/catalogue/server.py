@@ -31,6 +31,10 @@ class Limits(Struct, frozen=True, kw_only=True):
     """How often a write is begun, when the server wants it again or its connection is lost."""
 
 
+PLANNER = {"enable_bitmapscan": "off", "jit": "off"}
+"""A bitmap, and compiled code, pay when much is read. Each of our reads wants the beginning of an index."""
+
+
 class ServerCatalogue(Catalogue):
     """Reads in autocommit, writes in a transaction that is run again while that is safe."""
 
@@ -38,7 +42,8 @@ class ServerCatalogue(Catalogue):
         self._limits = limits or Limits()
         # The server, too, gives up what takes too long, and lets go of the locks of a process that has vanished.
         milliseconds = str(int(self._limits.seconds * 1000))
-        hosts = Hosts(url, {"statement_timeout": milliseconds, "idle_in_transaction_session_timeout": milliseconds})
+        timeouts = {"statement_timeout": milliseconds, "idle_in_transaction_session_timeout": milliseconds}
+        hosts = Hosts(url, timeouts | PLANNER)
         self._writers = Connections(hosts, self._limits.writers, self._limits.waiting)
         self._readers = Connections(hosts, self._limits.readers, self._limits.waiting, isolation_level="AUTOCOMMIT")
 

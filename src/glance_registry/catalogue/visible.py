@@ -7,12 +7,12 @@ The clauses are constant but for the parameter `project`, the caller's.
 from collections.abc import Iterable
 from enum import Enum
 
-from sqlalchemy import ColumnElement, and_, bindparam, exists, or_, select, true
+from sqlalchemy import ColumnElement, and_, bindparam, exists, literal_column, or_, select, true
 
 from glance_registry.catalogue.engine import among, unindexed
 from glance_registry.catalogue.tables import image_members, images
 from glance_registry.model.access import Caller
-from glance_registry.model.image import COMMUNITY, PRIVATE, PUBLIC, SHARED
+from glance_registry.model.image import COMMUNITY, PRIVATE, PUBLIC, SHARED, VISIBILITIES
 
 _PROJECT = bindparam("project", type_=images.c.owner.type)
 
@@ -73,6 +73,11 @@ def in_part(part: Part, *, by_creation: bool = True) -> ColumnElement[bool]:
         own = among(images.c.number, select(images.c.number).where(own, live).correlate(None))
     theirs = select(image_members.c.image_number).where(image_members.c.member_id == _PROJECT)
     return _in_part(part, images.c.visibility, own, among(images.c.number, theirs))
+
+
+def anywhere() -> ColumnElement[bool]:
+    """The rows of every visibility, along the index of a field, which begins with that."""
+    return images.c.visibility.in_([literal_column(f"'{name}'") for name in VISIBILITIES])
 
 
 def in_any(parts: Iterable[Part]) -> ColumnElement[bool]:

@@ -20,6 +20,8 @@ PRIVATE = "private"
 SHARED = "shared"
 """Not public; the owner may share the image with members. What `is_public: false` means."""
 
+VISIBILITIES = (PUBLIC, COMMUNITY, SHARED, PRIVATE)
+
 ACTIVE = "active"
 """The status of an image whose bytes can be fetched; the status of a location in use."""
 
