@@ -24,7 +24,7 @@ from bench.servers import Server, free_port, running
 HOME = Path(sys.prefix) / "peer"
 
 _TIMES = ["created_at", "updated_at"]
-_COLUMNS = {
+COLUMNS = {
     "images": [
         *("id", "name", "size", "virtual_size", "status", "visibility", "disk_format", "container_format"),
         *("checksum", "owner", "min_disk", "min_ram", "protected", "deleted", "os_hidden", *_TIMES, "deleted_at"),
@@ -73,16 +73,16 @@ def grow(database: str, first: int, end: int) -> None:
             _configure(Path(folder), database)
             command = [str(HOME / "bin" / "glance-manage"), "--config-dir", folder, "db", "sync"]
             subprocess.run(command, check=True, capture_output=True)
-    fill(database, _COLUMNS, chunks(partial(rows, times_as_text=database.startswith("sqlite")), first, end))
+    fill(database, COLUMNS, chunks(partial(rows, times_as_text=database.startswith("sqlite")), first, end))
 
 
 def rows(first: int, end: int, *, times_as_text: bool) -> Rows:
     """Glance's rows of the images of these numbers; their members have accepted."""
-    made: dict[str, list[tuple[Any, ...]]] = {name: [] for name in _COLUMNS}
+    made: dict[str, list[tuple[Any, ...]]] = {name: [] for name in COLUMNS}
     for kept in catalogue(first, end):
         image = kept.image
         times = tuple(_time(each, times_as_text) for each in (image.created_at, image.updated_at, image.deleted_at))
-        fields = [getattr(image, name) for name in _COLUMNS["images"][:13]]
+        fields = [getattr(image, name) for name in COLUMNS["images"][:13]]
         made["images"].append((*fields, image.deleted, False, *times))
         tail = (image.deleted, *times[:2])
         made["image_properties"] += [(image.id, name, value, *tail) for name, value in image.properties.items()]

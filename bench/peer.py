@@ -26,9 +26,7 @@ CONNECTIONS = 16
 LARGEST = 100_000
 """Larger catalogues are left out: a page of Glance's takes seconds then, and to fill its tables takes many minutes."""
 
-_SLOW = 25
-"""Answers per second: where Glance gives fewer, there is one connection for each worker: more would only wait."""
-
+_WARM_UP_SECONDS = 0.5
 _SAMPLES = 1_000
 _BODIES = 500
 
@@ -52,7 +50,7 @@ def measure(kept: Databases, folder: Path, options: Options) -> Report:
     sizes = [size for size in options.scale if size <= LARGEST]
     theirs.prepare(sizes)
     options.say(f"Glance's catalogues took {time.perf_counter() - started:.0f} s; rates are ours, then Glance's")
-    report: Report = {"version": glance.version(), "workers": WORKERS, "sizes": {}}
+    report: Report = {"version": glance.version(), "workers": WORKERS, "connections": CONNECTIONS, "sizes": {}}
     for size in sizes:
         with ExitStack() as stack:
             our_url, their_url = kept.create(size), theirs.create(size)
@@ -71,16 +69,22 @@ def measure(kept: Databases, folder: Path, options: Options) -> Report:
 def _measure(name: str, case: Case, pair: tuple[Server, Server], options: Options) -> Report:
     us, them = pair
     serials = count(0, 10_000_000)
-    ours = Load(paths=case.ours, bodies=case.our_bodies, headers=case.headers, connections=WORKERS, seconds=0.5)
+    ours = Load(
+        paths=case.ours,
+        bodies=case.our_bodies,
+        headers=case.headers,
+        connections=CONNECTIONS,
+        seconds=options.seconds,
+    )
     theirs = replace(ours, paths=case.theirs, bodies=case.their_bodies, closes=True)
-    first = [_run(load, server, next(serials)) for load, server in ((ours, us), (theirs, them))]
-    connections = CONNECTIONS if first[1].rate > _SLOW else WORKERS
+    pairs = [(ours, us), (theirs, them)]
+    for load, server in pairs:
+        _run(replace(load, seconds=_WARM_UP_SECONDS), server, next(serials))
     rounds = []
     for _ in range(options.rounds):
-        loads = [replace(load, connections=connections, seconds=options.seconds) for load in (ours, theirs)]
-        rounds.append([_run(load, server, next(serials)) for load, server in zip(loads, pair, strict=True)])
+        rounds.append([_run(load, server, next(serials)) for load, server in pairs])
         options.say(f"{name:32} {rounds[-1][0].rate:8.0f}/s {rounds[-1][1].rate:8.1f}/s")
-    return {"connections": connections, **compare(rounds, "glance")}
+    return compare(rounds, "glance")
 
 
 def _run(load: Load, server: Server, serial: int) -> Round:
