@@ -52,6 +52,11 @@ nightly: $(VENV)/test.stamp  ## What takes long: crashes, races and fuzz; prints
 bench: $(VENV)/test.stamp $(if $(findstring --peer,$(OPTIONS)),$(VENV)/peer.stamp)  ## Measure speed and size; JSON (options: bench OPTIONS="--only sqlite-get")
 	@$(BIN)/python -m bench $(OPTIONS)
 
+.PHONY: performance
+performance: $(VENV)/test.stamp $(VENV)/peer.stamp  ## Measure everything anew, up to a million images, for docs/performance.md
+	$(BIN)/python -m bench --scale 10000,100000,1000000 --peer glance --rounds 3 --into docs/performance.json $(OPTIONS)
+	$(BIN)/python -m bench.plot
+
 .PHONY: lint
 lint: $(VENV)/test.stamp  ## Style and types
 	$(BIN)/ruff check

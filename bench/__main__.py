@@ -19,6 +19,7 @@ from bench import databases, measures, peer, servers, sizes
 from bench.aims import aims
 from bench.catalogues import SMALLEST
 from bench.databases import Databases
+from bench.document import written
 from bench.measures import Options, Pair, Report
 
 KINDS = ("sqlite", "postgresql")
@@ -143,7 +144,7 @@ def _document(options: Options, parts: Report) -> str:
         "seconds": options.seconds,
         "generator": "wrk" if options.wrk else "python",
     }
-    return json.dumps({**circumstances, "parts": ordered, "aims": aims(ordered)}, indent=2) + "\n"
+    return written({**circumstances, "parts": ordered, "aims": aims(ordered)})
 
 
 def _say(line: str) -> None:

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What `make bench` may be asked for, what it asks, and what it aims at."""
 
+import json
 from typing import Any
 
 import pytest
 from bench.__main__ import PARTS, _read_arguments
 from bench.catalogues import SMALLEST
+from bench.document import written
 from bench.questions import reads, writes
 
 from bench import aims
@@ -56,6 +58,15 @@ def test_what_makes_no_sense_is_refused_with_a_reason(
         parts(*arguments)
 
     assert reason in capsys.readouterr().err
+
+
+def test_a_report_has_a_line_for_each_figure_and_loses_nothing() -> None:
+    report = {"parts": {"sqlite-list": {"ratio": {"rounds": [1.0, 2.5], "median": 1.75}, "answer_bytes": 7}}}
+
+    text = written(report)
+
+    assert json.loads(text) == report
+    assert '"ratio": { "rounds": [ 1.0, 2.5 ], "median": 1.75 },' in text
 
 
 def test_every_size_is_asked_the_same_questions() -> None:
