@@ -46,9 +46,12 @@ class Load(Struct, frozen=True, kw_only=True):
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
-    """What came back within the window."""
+    """What came back within the window; if less than one answer for each connection, until all had one."""
 
     answers: int
+    late: int = 0
+    """Answers to what was asked in the window that came after it: the server worked for these, too."""
+
     seconds: float
     cpu: float
     """CPU seconds of the generator in the window."""
@@ -197,7 +200,10 @@ async def _generate(load: Load) -> Outcome:
     seconds, answers, cpu = time.perf_counter() - started, run.answers, time.process_time() - cpu
     run.over = True
     await asyncio.wait_for(run.finished, _SECONDS_TO_FINISH)
-    return Outcome(answers=answers, seconds=seconds, cpu=cpu, answer_bytes=run.answer_bytes)
+    late = load.connections
+    if answers < load.connections:
+        seconds, answers, late = time.perf_counter() - started, answers + late, 0
+    return Outcome(answers=answers, late=late, seconds=seconds, cpu=cpu, answer_bytes=run.answer_bytes)
 
 
 def _apply_wrk(load: Load) -> Outcome:

@@ -118,7 +118,7 @@ class Round(Struct, frozen=True):
     @property
     def cpu_each(self) -> float:
         """Microseconds of the worker's CPU time per answer."""
-        return 1e6 * self.server_cpu / max(1, self.outcome.answers)
+        return 1e6 * self.server_cpu / max(1, self.outcome.answers + self.outcome.late)
 
 
 def compare(rounds: Iterable[Sequence[Round]], name: str = "ceiling") -> Report:
