@@ -36,17 +36,28 @@ $(VENV)/peer.stamp: requirements/peer.txt | $(VENV)/run.stamp
 	$(VENV)/peer/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/peer.txt
 	touch $@
 
+# What looks after the servers of a cluster of PostgreSQL.
+$(VENV)/patroni.stamp: requirements/patroni.txt | $(VENV)/run.stamp
+	$(BIN)/python -m venv $(VENV)/patroni
+	$(VENV)/patroni/bin/pip install --quiet --disable-pip-version-check --require-hashes \
+	  --requirement requirements/patroni.txt
+	touch $@
+
 .PHONY: run
 run: $(VENV)/run.stamp  ## Serve on http://127.0.0.1:9191 over glance-registry.sqlite in this folder
 	$(BIN)/glance-registry serve
 
 .PHONY: test
-test: $(VENV)/test.stamp $(VENV)/keystone.stamp  ## All tests, on SQLite, a PostgreSQL and a Keystone that come with them
+test: $(VENV)/test.stamp $(VENV)/keystone.stamp $(VENV)/patroni.stamp  ## All tests, on SQLite and on a PostgreSQL, a cluster of it and a Keystone that come with them
 	$(BIN)/python -m pytest
 
 .PHONY: nightly
-nightly: $(VENV)/test.stamp  ## What takes long: crashes, races and fuzz; prints the table of figures of docs/reliability.md
+nightly: $(VENV)/test.stamp $(VENV)/patroni.stamp  ## What takes long: crashes, failovers, races and fuzz; prints the table of figures of docs/reliability.md
 	$(BIN)/python -m pytest -m nightly --figures $(VENV)/figures.md $(OPTIONS)
+
+.PHONY: cluster
+cluster: $(VENV)/test.stamp $(VENV)/patroni.stamp  ## Three PostgreSQL servers under Patroni on this machine, until Ctrl-C, to try the registry on
+	$(BIN)/python -m deploy.cluster
 
 .PHONY: bench
 bench: $(VENV)/test.stamp $(if $(findstring --peer,$(OPTIONS)),$(VENV)/peer.stamp)  ## Measure speed and size; JSON (options: bench OPTIONS="--only sqlite-get")
@@ -84,3 +95,5 @@ lock: $(VENV)/test.stamp  ## Renew requirements/ from pyproject.toml: names, ver
 	  --python-version 3.11 --upgrade --group pyproject.toml:keystone-server --output-file requirements/keystone.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
 	  --python-version 3.11 --upgrade --group pyproject.toml:peer --output-file requirements/peer.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
+	  --python-version 3.11 --upgrade --group pyproject.toml:patroni --output-file requirements/patroni.txt
