@@ -12,7 +12,7 @@ from glance_registry.api.metrics import Metrics
 from glance_registry.api.openapi import describe
 from glance_registry.api.request import Registry, RequestLog
 from glance_registry.api.routes import ROUTES
-from glance_registry.catalogue.open import open_catalogue
+from glance_registry.catalogue.open import open_catalogue, read_urls
 from glance_registry.model.contract import CONTRACTS
 from glance_registry.model.errors import Invalid
 from glance_registry.settings import Settings
@@ -24,11 +24,15 @@ def build(
     new_id: Callable[[], str] = lambda: str(uuid4()),
     request_log: RequestLog | None = None,
 ) -> Application:
-    """The ASGI application; it opens its catalogue when the server starts it, on that server's event loop."""
+    """The ASGI application; it opens its catalogue when the server starts it, on that server's event loop.
+
+    Raises Invalid for settings that cannot be used.
+    """
+    read_urls(settings.database, settings.replica)
 
     async def open_registry() -> Registry:
         return Registry(
-            catalogue=open_catalogue(settings.database),
+            catalogue=open_catalogue(settings.database, settings.replica),
             contract=CONTRACTS[settings.contract],
             default_page=settings.default_page,
             largest_page=settings.largest_page,

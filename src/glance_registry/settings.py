@@ -29,6 +29,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     largest_body: int = 1_048_576
     log_format: str = "auto"
     database: str = "sqlite:///glance-registry.sqlite"
+    replica: str = ""
     contract: str = "cactus"
     writer_roles: tuple[str, ...] = ("admin", "service")
     identity_mode: str = "none"
@@ -90,6 +91,11 @@ SETTINGS = (
         secret=True, old_names=(("DEFAULT", "sql_connection"),),
         help="Database URL: sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME; of a cluster name every"
         " HOST:PORT, with commas between.",
+    ),
+    Setting(
+        attribute="replica", group="database", name="replica_connection", secret=True,
+        help="URL of a standby, or several, of a PostgreSQL connection: reads go there while it shows all that was"
+        " acknowledged, else to the primary.",
     ),
     Setting(
         attribute="contract", group="registry", name="contract", choices=tuple(CONTRACTS),

@@ -3,9 +3,11 @@
 
 import pytest
 
+from glance_registry.app import build
 from glance_registry.catalogue.engine import parse_url
 from glance_registry.catalogue.urls import places
 from glance_registry.model.errors import Invalid
+from glance_registry.settings import SETTINGS, Settings, masked
 
 TWO = [("h1", 5432), ("h2", 5433)]
 
@@ -58,3 +60,22 @@ def test_user_password_and_database_survive_several_servers() -> None:
     url = parse_url("postgresql://u:p%40,x@h1,h2/db?sslmode=require")
 
     assert (url.username, url.password, url.database, url.query["sslmode"]) == ("u", "p@,x", "db", "require")
+
+
+@pytest.mark.parametrize(
+    ("database", "replica"),
+    [
+        ("sqlite:///a.sqlite", "postgresql://h/db"),
+        ("postgresql://h/db", "sqlite:///a.sqlite"),
+        ("postgresql://h/db", "x"),
+    ],
+)
+def test_a_replica_that_cannot_be_one_stops_the_program(database: str, replica: str) -> None:
+    with pytest.raises(Invalid):
+        build(Settings(database=database, replica=replica))
+
+
+def test_the_password_of_a_replica_is_not_shown() -> None:
+    setting = next(setting for setting in SETTINGS if setting.attribute == "replica")
+
+    assert masked(setting, "postgresql://u:p,@x@h1:1,h2:2/db") == "postgresql://u:***@h1:1,h2:2/db"

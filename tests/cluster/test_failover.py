@@ -21,8 +21,12 @@ Blow = Callable[[Cluster, Node, Load], None]
 
 @pytest.fixture
 def registries(cluster: Cluster, tmp_path: Path) -> Iterator[list[Server]]:
+    """Two processes, which read from the standbys."""
     with ExitStack() as stack:
-        yield [stack.enter_context(Server(tmp_path, cluster.url)) for _ in range(2)]
+        replicas = tmp_path / "replicas.conf"
+        replicas.write_text(f"[database]\nreplica_connection = {cluster.url_of(*cluster.nodes)}\n")
+        options = ("--config-file", str(replicas))
+        yield [stack.enter_context(Server(tmp_path, cluster.url, *options)) for _ in range(2)]
 
 
 async def during(

@@ -20,15 +20,19 @@ NOT_ANSWERING = "The database does not answer."
 
 
 class Hosts:
-    """The servers that a URL names. They are asked in turn, first the one that answered last."""
+    """The servers that a URL names. They are asked in turn, first the one that answered last.
 
-    def __init__(self, url: URL, settings: dict[str, str]) -> None:
+    `settings` are the servers', for each connection. `of_several` says which kind of server will do when there are
+    several and the URL does not say: the values of libpq's `target_session_attrs`.
+    """
+
+    def __init__(self, url: URL, settings: dict[str, str], of_several: str = "read-write") -> None:
         self._places = places(url)
         rest = url.difference_update_query(["host", "port"]).set(drivername="postgresql", host=None, port=None)
         self._dsn = rest.render_as_string(hide_password=False)
         self._options: dict[str, Any] = {"timeout": CONNECT_SECONDS, "server_settings": settings}
         if len(self._places) > 1 and "target_session_attrs" not in url.query:
-            self._options["target_session_attrs"] = "read-write"
+            self._options["target_session_attrs"] = of_several
         self.failures = 0
         """How often all of them were asked in vain."""
         self._down = False

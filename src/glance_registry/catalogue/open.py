@@ -1,16 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """A database URL becomes a catalogue."""
 
+from sqlalchemy import URL
+
 from glance_registry.catalogue.engine import Catalogue, parse_url
+from glance_registry.model.errors import Invalid
 
 
-def open_catalogue(database_url: str) -> Catalogue:
+def read_urls(database_url: str, replica_url: str) -> tuple[URL, URL | None]:
+    """Both URLs, the second one None when it is empty. Raises Invalid for what we have no driver for."""
+    url = parse_url(database_url)
+    if not replica_url:
+        return url, None
+    replica = parse_url(replica_url)
+    if {url.get_backend_name(), replica.get_backend_name()} != {"postgresql"}:
+        raise Invalid("Only PostgreSQL has replicas: leave replica_connection empty, or name a postgresql:// database.")
+    return url, replica
+
+
+def open_catalogue(database_url: str, replica_url: str = "") -> Catalogue:
     """The catalogue at `sqlite:///FILE` or `postgresql://…`; make it on the event loop that will use it.
 
     Raises Invalid for a URL that we have no driver for, Unavailable when an SQLite file cannot be opened.
     A server is first asked when the first operation runs.
     """
-    url = parse_url(database_url)
+    url, replica = read_urls(database_url, replica_url)
     # Each engine brings a driver that the other's users need not load: it costs start-up time and memory.
     if url.get_backend_name() == "sqlite":
         from glance_registry.catalogue.sqlite import SqliteCatalogue
@@ -18,4 +32,4 @@ def open_catalogue(database_url: str) -> Catalogue:
         return SqliteCatalogue(url)
     from glance_registry.catalogue.server import ServerCatalogue
 
-    return ServerCatalogue(url)
+    return ServerCatalogue(url, replica=replica)

@@ -2,14 +2,16 @@
 """The catalogue on PostgreSQL: the same operations, driven over asyncpg."""
 
 import asyncio
+from collections.abc import Callable
 
 from msgspec import Struct
-from sqlalchemy import URL
+from sqlalchemy import URL, Connection
 from sqlalchemy.exc import DBAPIError
 
 from glance_registry.catalogue.connections import ConnectionLost, Connections
 from glance_registry.catalogue.engine import Catalogue, Operation, P, T, backoff, bind, ping, translate
 from glance_registry.catalogue.hosts import Hosts
+from glance_registry.catalogue.replica import Behind, Replica
 from glance_registry.model.errors import Unavailable
 
 _RERUN = ("40001", "40P01")
@@ -36,20 +38,37 @@ PLANNER = {"enable_bitmapscan": "off", "jit": "off"}
 
 
 class ServerCatalogue(Catalogue):
-    """Reads in autocommit, writes in a transaction that is run again while that is safe."""
+    """Reads in autocommit, on a replica when there is one that is new enough; writes in a transaction that is run
+    again while that is safe."""
 
-    def __init__(self, url: URL, limits: Limits | None = None) -> None:
+    def __init__(self, url: URL, limits: Limits | None = None, replica: URL | None = None) -> None:
         self._limits = limits or Limits()
         # The server, too, gives up what takes too long, and lets go of the locks of a process that has vanished.
         milliseconds = str(int(self._limits.seconds * 1000))
         timeouts = {"statement_timeout": milliseconds, "idle_in_transaction_session_timeout": milliseconds}
-        hosts = Hosts(url, timeouts | PLANNER)
+        settings = timeouts | PLANNER
+        hosts = Hosts(url, settings)
         self._writers = Connections(hosts, self._limits.writers, self._limits.waiting)
-        self._readers = Connections(hosts, self._limits.readers, self._limits.waiting, isolation_level="AUTOCOMMIT")
+        self._readers = self._reading(hosts, self._limits.readers)
+        self._replica: Replica | None = None
+        if replica is not None:
+            standby = Hosts(replica, settings, of_several="standby")
+            self._replica = Replica(self._reading(hosts, 1), self._reading(standby, self._limits.readers))
+
+    def _reading(self, hosts: Hosts, places: int) -> Connections:
+        return Connections(hosts, places, self._limits.waiting, isolation_level="AUTOCOMMIT")
 
     async def read(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         run = bind(operation, *args, **kwargs)
         until = self._until()
+        if self._replica is not None:
+            try:
+                return await self._replica.read(run, until)
+            except Behind:
+                pass
+        return await self._read_primary(run, until)
+
+    async def _read_primary(self, run: Callable[[Connection], T], until: float) -> T:
         try:
             try:
                 return await self._readers.run(run, until)
@@ -86,8 +105,10 @@ class ServerCatalogue(Catalogue):
         return asyncio.get_running_loop().time()
 
     async def check(self) -> None:
-        await self.read(ping)
+        await self._read_primary(ping, self._until())
 
     async def close(self) -> None:
+        if self._replica is not None:
+            await self._replica.close()
         await self._readers.close()
         await self._writers.close()
