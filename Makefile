@@ -43,6 +43,11 @@ $(VENV)/patroni.stamp: requirements/patroni.txt | $(VENV)/run.stamp
 	  --requirement requirements/patroni.txt
 	touch $@
 
+# What fuzzes the parsers, in the environment of the tests.
+$(VENV)/fuzz.stamp: requirements/fuzz.txt $(VENV)/test.stamp
+	$(LOCKED) --requirement requirements/fuzz.txt
+	touch $@
+
 .PHONY: run
 run: $(VENV)/run.stamp  ## Serve on http://127.0.0.1:9191 over glance-registry.sqlite in this folder
 	$(BIN)/glance-registry serve
@@ -52,7 +57,7 @@ test: $(VENV)/test.stamp $(VENV)/keystone.stamp $(VENV)/patroni.stamp  ## All te
 	$(BIN)/python -m pytest
 
 .PHONY: nightly
-nightly: $(VENV)/test.stamp $(VENV)/patroni.stamp  ## What takes long: crashes, failovers, races and fuzz; prints the table of figures of docs/reliability.md
+nightly: $(VENV)/test.stamp $(VENV)/patroni.stamp $(VENV)/fuzz.stamp  ## What takes long: crashes, failovers, races, fuzz; prints the figures of docs/reliability.md
 	$(BIN)/python -m pytest -m nightly --figures $(VENV)/figures.md $(OPTIONS)
 
 .PHONY: cluster
@@ -97,3 +102,5 @@ lock: $(VENV)/test.stamp  ## Renew requirements/ from pyproject.toml: names, ver
 	  --python-version 3.11 --upgrade --group pyproject.toml:peer --output-file requirements/peer.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
 	  --python-version 3.11 --upgrade --group pyproject.toml:patroni --output-file requirements/patroni.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
+	  --python-version 3.11 --upgrade --group pyproject.toml:fuzz --output-file requirements/fuzz.txt

@@ -43,7 +43,7 @@ def ask(
         "method": method,
         "scheme": "http",
         "path": path,
-        "raw_path": path.encode(errors="surrogateescape"),
+        "raw_path": path.encode(errors="surrogatepass"),
         "root_path": "",
         "query_string": query,
         "headers": list(headers),
