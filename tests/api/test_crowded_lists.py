@@ -97,7 +97,8 @@ ASKS = st.builds(
 
 def _lists(ask: Ask, kept: images.Kept) -> bool:
     image, filters = kept.image, ask.filters
-    own = ask.project is not None and (image.owner == ask.project or Member(member_id=ask.project) in kept.members)
+    shared = image.visibility == SHARED and Member(member_id=ask.project or "") in kept.members
+    own = ask.project is not None and (image.owner == ask.project or shared)
     public = {"True": True, "False": False, "None": None}[filters.get("is_public", "True")] if ask.admin else True
     if not (image.is_public or own if public else public is None or not image.is_public):
         return False

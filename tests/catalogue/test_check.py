@@ -38,10 +38,10 @@ def fill(write: Callable[..., Any]) -> None:
     write(images.add, image("one", 1, properties=properties, locations=PLACES))
     write(images.add, image("two", 2, properties=properties))
     write(images.change, "two", Change(properties={"a": "2"}, purge_properties=True), after_noon(3), ADMIN, CACTUS)
-    write(members.replace, "one", [Member(member_id="m"), Member(member_id="n", can_share=True)], ADMIN)
+    write(members.replace, "one", [Member(member_id="m"), Member(member_id="n", can_share=True)], after_noon(3), ADMIN)
     for number, image_id in enumerate(("past", "gone"), 4):
         write(images.add, image(image_id, number, properties=properties, locations=PLACES))
-        write(members.put, image_id, "m", True, ADMIN)
+        write(members.put, image_id, "m", True, after_noon(number), ADMIN)
         write(images.remove, image_id, after_noon(10 * number), ADMIN)
     write(purge, after_noon(45), after_noon(60), 10)
 
@@ -101,6 +101,11 @@ DAMAGE = [
     changed('locations = \'[{"url": "", "id": 1}]\'', "A location has no url."),
     changed('locations = \'[{"url": "a"}]\'', "The locations are not numbered"),
     changed('locations = \'[{"url": "a", "id": 1}, {"url": "b", "id": 1}]\'', "The locations are not numbered"),
+    changed("tags = '[1]'", "Column tags is not a JSON list of texts", "gone"),
+    changed("tags = '{'", "Column tags is not a JSON list of texts", "gone"),
+    changed("tags = '[\"\"]'", "A tag is empty.", "gone"),
+    changed('tags = \'["b", "a"]\'', "The tags are not sorted, or one comes twice.", "gone"),
+    changed("tags = '[\"t\"]'", "The property index lacks an entry ''.", check="image_properties"),
     changed('properties = \'{"a": "1", "A": ""}\'', "has an entry 'long' too many.", check="image_properties"),
     Planted("DELETE FROM image_properties WHERE name = 'a'", "image_properties", "one", LACKS),
     Planted("UPDATE image_properties SET value = '2' WHERE value = '1'", "image_properties", "one", LACKS),

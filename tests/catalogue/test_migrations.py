@@ -105,11 +105,18 @@ def test_today_s_schema_is_the_newest_step_and_the_steps_are_one_row() -> None:
 
 # In full, since Alembic compares no collations, partial or expression indexes, and no WITHOUT ROWID.
 COLUMNS = """
-    SELECT table_name, column_name, data_type, character_maximum_length, is_nullable, collation_name
+    SELECT table_name, column_name, data_type, character_maximum_length, is_nullable, collation_name, column_default
     FROM information_schema.columns WHERE table_schema = 'public' AND table_name <> :own"""
 INDEXES = "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' AND tablename <> :own"
+# A column that a step has added stands elsewhere in a table's text: hence not the text.
+SQLITE_COLUMNS = """
+    SELECT tables.name, columns.name, columns.type, columns."notnull", columns.dflt_value, columns.pk
+    FROM sqlite_master AS tables, pragma_table_xinfo(tables.name) AS columns
+    WHERE tables.type = 'table' AND tables.name <> :own"""
+SQLITE_TABLES = "SELECT name, wr, strict FROM pragma_table_list WHERE name <> :own AND name NOT LIKE 'sqlite_schema%'"
+SQLITE_INDEXES = "SELECT tbl_name, name, sql FROM sqlite_master WHERE type = 'index' AND tbl_name <> :own"
 IN_FULL = {
-    "sqlite": ("SELECT type, tbl_name, sql FROM sqlite_master WHERE tbl_name <> :own",),
+    "sqlite": (SQLITE_COLUMNS, SQLITE_TABLES, SQLITE_INDEXES),
     "postgresql": (COLUMNS, INDEXES),
 }
 

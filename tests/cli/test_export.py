@@ -48,6 +48,10 @@ FULL = Image(
         Location("https://u:p@store/1", {"weight": 1.5, "tags": ["x", None, {"deep": True}]}, "deleted", 7),
         Location("file:///2", {}, "active", 3),
     ),
+    tags=("a", "ä", "大"),
+    os_hidden=True,
+    os_hash_algo="sha512",
+    os_hash_value="0" * 128,
     version=12,
 )
 GONE = Image(
@@ -57,8 +61,9 @@ GONE = Image(
     deleted_at=LONG_AGO + timedelta(days=2),
 )
 PRIVATE = Image(id="private", created_at=LONG_AGO, updated_at=LONG_AGO, visibility="private")
+MEMBER = Member(member_id="b", status="accepted", created_at=LONG_AGO, updated_at=LONG_AGO + timedelta(days=1))
 KEPT = (
-    Kept(FULL, (Member(member_id="a", can_share=True), Member(member_id="b"))),
+    Kept(FULL, (Member(member_id="a", can_share=True), MEMBER)),
     Kept(GONE, (Member(member_id="a"),)),
     Kept(PRIVATE),
     Kept(Image(id="Private", created_at=LONG_AGO, updated_at=LONG_AGO, name="")),
@@ -131,7 +136,8 @@ def test_a_line_is_the_image_as_the_api_shows_it_and_more(invoke: Invoke, sqlite
     (line,) = invoke("export", "--database", sqlite_database).stdout.splitlines()
 
     shown = json.loads(invoke("image", "show", "private", "--json", "--database", sqlite_database).stdout)
-    assert json.loads(line) == {**shown, "visibility": "private", "version": 1, "members": []}
+    more = {"tags": [], "os_hidden": False, "os_hash_algo": None, "os_hash_value": None}
+    assert json.loads(line) == {**shown, **more, "visibility": "private", "version": 1, "members": []}
 
 
 def test_an_export_does_not_depend_on_the_order_in_which_properties_were_given() -> None:

@@ -236,22 +236,24 @@ def _among_on_postgresql(element: among, compiler: Any, **options: Any) -> str:
     return f"{compiler.process(element.column, **options)} = ANY (ARRAY{compiler.process(element.rows, **options)})"
 
 
-class listed(ColumnElement[int]):  # noqa: N801
-    """The whole numbers of a JSON list, as rows of a subquery: one parameter, however long the list."""
+class listed(ColumnElement[Any]):  # noqa: N801
+    """The whole numbers or texts of a JSON list, as rows of a subquery: one parameter, however long the list."""
 
     inherit_cache = True
-    type = BigInteger()
 
-    def __init__(self, parameter: str) -> None:
-        self.numbers = bindparam(parameter, type_=Text())
+    def __init__(self, parameter: str, *, texts: bool = False) -> None:
+        self.values = bindparam(parameter, type_=Text())
+        self.texts = texts
+        self.type = Text() if texts else BigInteger()
 
 
 @compiles(listed, "sqlite")
 def _listed_on_sqlite(element: listed, compiler: Any, **options: Any) -> str:
-    return f"CAST(value AS INTEGER) FROM json_each({compiler.process(element.numbers, **options)})"
+    value = "value" if element.texts else "CAST(value AS INTEGER)"
+    return f"{value} FROM json_each({compiler.process(element.values, **options)})"
 
 
 @compiles(listed, "postgresql")
 def _listed_on_postgresql(element: listed, compiler: Any, **options: Any) -> str:
-    numbers = compiler.process(element.numbers, **options)
-    return f"CAST(value AS BIGINT) FROM json_array_elements_text(CAST({numbers} AS JSON))"
+    value = 'value COLLATE "C"' if element.texts else "CAST(value AS BIGINT)"
+    return f"{value} FROM json_array_elements_text(CAST({compiler.process(element.values, **options)} AS JSON))"

@@ -3,24 +3,34 @@
 
 import operator
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
+import msgspec
 from msgspec import Struct
 from sqlalchemy import ColumnElement, FromClause, and_, bindparam, exists, literal_column, select
 
-from glance_registry.catalogue.engine import unindexed
+from glance_registry.catalogue.engine import among, listed, unindexed
 from glance_registry.catalogue.instants import to_column
 from glance_registry.catalogue.properties import search_key
 from glance_registry.catalogue.tables import image_properties, images, sorted_as
+from glance_registry.model.image import PRIVATE, SHARED
 from glance_registry.model.query import Query
 
 _OPERATORS: dict[str, Callable[[Any, Any], ColumnElement[bool]]] = {
     "eq": operator.eq,
+    "ne": operator.ne,
     "ge": operator.ge,
+    "gt": operator.gt,
     "le": operator.le,
+    "lt": operator.lt,
 }
+IN = "in"
+RANGE = ("eq", "ge", "gt", "le", "lt")
+"""The operators that an index serves in its order."""
 
 SINCE = "since"
+HIDDEN = "os_hidden"
 
 
 class Conditions(Struct, frozen=True):
@@ -32,6 +42,8 @@ class Conditions(Struct, frozen=True):
     """How many; names and values are the parameters `name0`, `value0`…"""
     changes_since: bool
     deleted: bool | None
+    hidden: bool | None
+    visibility: str | None
     without_statuses: tuple[str, ...]
 
 
@@ -43,29 +55,45 @@ def shape(query: Query) -> Conditions:
         properties=len(query.properties),
         changes_since=query.changes_since is not None,
         deleted=query.deleted,
+        hidden=query.hidden,
+        visibility=query.view.visibility if query.view and query.view.visibility in (PRIVATE, SHARED) else None,
         without_statuses=tuple(sorted(query.unlisted_statuses)) if hides else (),
     )
 
 
 def parameters(query: Query) -> dict[str, Any]:
     """The values of the conditions' parameters."""
-    values: dict[str, Any] = {f"filter{i}": wanted.value for i, wanted in enumerate(query.filters)}
+    values: dict[str, Any] = {f"filter{i}": _parameter(wanted.value) for i, wanted in enumerate(query.filters)}
     for i, (name, value) in enumerate(query.properties):
         values[f"name{i}"], values[f"value{i}"] = name, search_key(value)
     if query.changes_since is not None:
         values[SINCE] = to_column(query.changes_since)
+    if query.view is not None:
+        values["member_status"] = query.view.member_status
     return values
 
 
-def clauses(conditions: Conditions, lead: str | int | None = None) -> list[ColumnElement[bool]]:
-    """All conditions but that on life; only the one on the field `lead` may choose the index that is walked. When
-    `lead` is the number of a property, the caller walks along that."""
+def _parameter(value: Any) -> Any:
+    """A filter's value as its parameter has it: of several values, their JSON list."""
+    if isinstance(value, tuple):
+        return msgspec.json.encode(value).decode()
+    return to_column(value) if isinstance(value, datetime) else value
+
+
+def clauses(conditions: Conditions, *leads: str | int | None) -> list[ColumnElement[bool]]:
+    """All conditions but that on life; only those on the fields in `leads` may choose the index that is walked. When
+    a lead is the number of a property, the caller walks along that."""
     found: list[ColumnElement[bool]] = []
+    if conditions.hidden is not None:
+        hidden = images.c.os_hidden if HIDDEN in leads else unindexed(images.c.os_hidden)
+        found.append(hidden.is_(conditions.hidden))
+    if conditions.visibility is not None:
+        found.append(unindexed(images.c.visibility) == conditions.visibility)
     if conditions.changes_since:
         found.append(unindexed(images.c.updated_at) > bindparam(SINCE, type_=images.c.updated_at.type))
     found += [unindexed(images.c.status) != status for status in conditions.without_statuses]
-    found += [filtered(conditions, i, indexed=field == lead) for i, (field, _) in enumerate(conditions.filters)]
-    found += [_has_property(i) for i in range(conditions.properties) if i != lead]
+    found += [filtered(conditions, i, indexed=field in leads) for i, (field, _) in enumerate(conditions.filters)]
+    found += [_has_property(i) for i in range(conditions.properties) if i not in leads]
     return found
 
 
@@ -79,6 +107,9 @@ def life(conditions: Conditions, deleted_at: ColumnElement[Any] = images.c.delet
 def filtered(conditions: Conditions, i: int, *, indexed: bool) -> ColumnElement[bool]:
     """The i-th filter. The index of a field that may be null has an expression, which stands in for null."""
     field, name = conditions.filters[i]
+    if name == IN:
+        column = sorted_as(field) if indexed else unindexed(images.c[field])
+        return among(column, select(listed(f"filter{i}", texts=True)))
     compare, value = _OPERATORS[name], bindparam(f"filter{i}", type_=images.c[field].type)
     exact = compare(unindexed(images.c[field]), value)
     return and_(compare(sorted_as(field), value), exact) if indexed else exact

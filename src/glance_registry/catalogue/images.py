@@ -1,23 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """Operations on images: each takes a connection with a transaction running."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from msgspec import Struct
+from msgspec.structs import replace
 from sqlalchemy import Connection, bindparam, func, insert, select, tuple_, union_all, update
 
 from glance_registry.catalogue import properties
 from glance_registry.catalogue.instants import to_column
 from glance_registry.catalogue.paging import page
-from glance_registry.catalogue.rows import Stored, as_row, as_stored, locked, seen
+from glance_registry.catalogue.rows import Stored, as_member, as_member_row, as_row, as_stored, locked, seen
 from glance_registry.catalogue.tables import image_members, images, tombstones
-from glance_registry.model.access import Caller, check_may_change, permitted
+from glance_registry.model.access import Caller, check_may_change, check_may_modify, permitted
 from glance_registry.model.contract import Contract
 from glance_registry.model.errors import Conflict, NotFound
-from glance_registry.model.image import Change, Image, delete
+from glance_registry.model.image import Change, Image, delete, not_before
 from glance_registry.model.member import Member
 from glance_registry.model.query import Query
+from glance_registry.model.revision import check_may_revise
 
 _ID_TAKEN = union_all(
     select(images.c.id).where(images.c.id == bindparam("image_id")),
@@ -34,11 +36,12 @@ _SAVE = update(images).where(
 )
 
 
-def get(connection: Connection, image_id: str, caller: Caller, contract: Contract) -> Image:
-    """One image. Raises NotFound when there is none that the caller may see."""
+def get(connection: Connection, image_id: str, caller: Caller, contract: Contract | None = None) -> Image:
+    """One image. Raises NotFound when there is none that the caller may see; a deleted one counts as none unless a
+    contract says otherwise."""
     image = seen(connection, image_id, caller).image
-    # "Deleted: 404, but an admin still sees it by id" (protocol, section 3), where the contract says so.
-    if image.deleted and not (caller.admin and contract.admin_sees_deleted):
+    # "Deleted: 404, but an admin still sees it by id" (protocol, section 3).
+    if image.deleted and not (contract is not None and contract.admin_sees_deleted and caller.admin):
         raise NotFound("Image not found")
     return image
 
@@ -69,6 +72,26 @@ def change(
     changed = permitted(caller, wanted).apply(image, now)
     contract.check(changed)
     return _save(connection, number, image, changed)
+
+
+def revise(
+    connection: Connection, image_id: str, revision: Callable[[Image], Image], now: datetime, caller: Caller
+) -> Image:
+    """Keep what the revision makes of an image, if that is another one; the outcome.
+
+    Raises NotFound, Forbidden, Conflict, and what the revision raises.
+    """
+    number, image = locked(connection, image_id)
+    if not (caller.writer or caller.owns(image)):
+        seen(connection, image_id, caller)  # Who does not see an image is not told that there is one.
+    check_may_modify(caller, image)
+    revised = revision(image)
+    check_may_revise(caller, image, revised)
+    if revised == image:
+        return image
+    return _save(
+        connection, number, image, replace(revised, updated_at=not_before(image, now), version=image.version + 1)
+    )
 
 
 def remove(connection: Connection, image_id: str, now: datetime, caller: Caller) -> Image:
@@ -104,7 +127,7 @@ def after(connection: Connection, created_at: datetime | None, image_id: str, li
     members: dict[int, list[Member]] = {row.number: [] for row in rows}
     theirs = select(image_members).where(image_members.c.image_number.in_(list(members)))
     for row in connection.execute(theirs.order_by(image_members.c.member_id)):
-        members[row.image_number].append(Member(member_id=row.member_id, can_share=row.can_share))
+        members[row.image_number].append(as_member(row))
     return [Kept(as_stored(row).image, tuple(members[row.number])) for row in rows]
 
 
@@ -120,11 +143,7 @@ def add_all(connection: Connection, wanted: Sequence[Kept]) -> int:
     rows = connection.execute(_INSERT_ALL, [as_row(kept.image) for kept in new.values()])
     numbers = {row.id: row.number for row in rows.all()}
     properties.add(connection, [Stored(numbers[image_id], kept.image) for image_id, kept in new.items()])
-    members = [
-        {"member_id": member.member_id, "image_number": numbers[image_id], "can_share": member.can_share}
-        for image_id, kept in new.items()
-        for member in kept.members
-    ]
+    members = [as_member_row(numbers[image_id], member) for image_id, kept in new.items() for member in kept.members]
     if members:
         connection.execute(insert(image_members), members)
     return len(new)
@@ -140,5 +159,5 @@ def _save(connection: Connection, number: int, old: Image, new: Image) -> Image:
     outcome = connection.execute(_SAVE, {"image_number": number, "read_version": old.version, **as_row(new)})
     if outcome.rowcount != 1:
         raise Conflict(f"Image {new.id} was changed by another request at the same time.")
-    properties.replace(connection, Stored(number, old), new.properties)
+    properties.replace(connection, Stored(number, old), new)
     return new

@@ -21,6 +21,10 @@ for _key in SORT_KEYS:
     _columns = [sorted_as(_key)] if _key in ("created_at", "id") else [sorted_as(_key), images.c.created_at]
     Index(f"images_by_{_key}", images.c.visibility, *_columns, sqlite_where=_LIVE, postgresql_where=_LIVE)
 
+# Hidden images, of which there are few beside the others.
+_HIDDEN = images.c.os_hidden.is_(True) & _LIVE
+Index("images_hidden", images.c.visibility, images.c.created_at, sqlite_where=_HIDDEN, postgresql_where=_HIDDEN)
+
 # "My own": the images of a project.
 Index("images_owner", images.c.owner, images.c.created_at, sqlite_where=_LIVE, postgresql_where=_LIVE)
 

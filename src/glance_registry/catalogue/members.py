@@ -1,16 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Operations on the members of images."""
+"""Operations on the members of images.
+
+Both APIs keep their members here. In the Registry API a membership gives the right to share on, and lists show
+the image at once; in the Images API v2 it has a status, and lists show what the member has accepted.
+"""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
+from msgspec import structs
 from sqlalchemy import ColumnElement, Connection, delete, false, insert, select, true, update
 
-from glance_registry.catalogue.rows import locked, seen
+from glance_registry.catalogue.rows import as_member, as_member_row, locked, seen
 from glance_registry.catalogue.tables import image_members, images
-from glance_registry.model.access import Caller, check_may_share
-from glance_registry.model.errors import NotFound
-from glance_registry.model.member import Member
+from glance_registry.model.access import Caller, check_may_decide, check_may_invite, check_may_share
+from glance_registry.model.errors import Conflict, Forbidden, NotFound, TooLarge
+from glance_registry.model.image import SHARED, Image
+from glance_registry.model.member import MOST_MEMBERS, Member
 
 
 class SharedImage(NamedTuple):
@@ -25,10 +32,7 @@ def find(connection: Connection, image_id: str, caller: Caller) -> list[Member]:
     number, image = seen(connection, image_id, caller)
     if image.deleted and not caller.admin:
         raise NotFound("Image not found")
-    members = _members(connection, number)
-    if caller.admin or caller.writer or caller.owns(image):
-        return members
-    return [member for member in members if member.member_id == caller.project]
+    return _known_to(caller, image, _members(connection, number))
 
 
 def find_shared(connection: Connection, member_id: str, caller: Caller) -> list[SharedImage]:
@@ -47,28 +51,99 @@ def find_shared(connection: Connection, member_id: str, caller: Caller) -> list[
     return [SharedImage(*row) for row in connection.execute(statement)]
 
 
-def put(connection: Connection, image_id: str, member_id: str, can_share: bool | None, caller: Caller) -> None:
+def put(
+    connection: Connection, image_id: str, member_id: str, can_share: bool | None, now: datetime, caller: Caller
+) -> None:
     """Add a member or change it; `can_share` None leaves what there is. Raises NotFound or Forbidden."""
     number, members = _to_share(connection, image_id, caller)
     if member_id not in members:
-        _insert(connection, number, [Member(member_id=member_id, can_share=bool(can_share))])
+        _insert(connection, number, [_new(member_id, now, can_share=bool(can_share))])
     elif can_share is not None:
-        connection.execute(update(image_members).where(*_one(number, member_id)).values(can_share=can_share))
+        _update(connection, number, structs.replace(members[member_id], can_share=can_share, updated_at=now))
 
 
-def replace(connection: Connection, image_id: str, wanted: Sequence[Member], caller: Caller) -> None:
-    """Make these the image's only members. Raises NotFound or Forbidden."""
-    number, _ = _to_share(connection, image_id, caller)
+def replace(connection: Connection, image_id: str, wanted: Sequence[Member], now: datetime, caller: Caller) -> None:
+    """Make these the image's only members, for what they may share; who stays, keeps the rest.
+
+    Raises NotFound or Forbidden.
+    """
+    number, members = _to_share(connection, image_id, caller)
     connection.execute(delete(image_members).where(image_members.c.image_number == number))
-    _insert(connection, number, list({member.member_id: member for member in wanted}.values()))
+    kept = {
+        member.member_id: structs.replace(
+            members.get(member.member_id) or _new(member.member_id, now), can_share=member.can_share
+        )
+        for member in wanted
+    }
+    _insert(connection, number, list(kept.values()))
 
 
 def remove(connection: Connection, image_id: str, member_id: str, caller: Caller) -> None:
     """Remove a member. Raises NotFound (image or membership) or Forbidden."""
     number, members = _to_share(connection, image_id, caller)
-    if member_id not in members:
-        raise NotFound("Membership could not be found.")
-    connection.execute(delete(image_members).where(*_one(number, member_id)))
+    _delete(connection, number, members, member_id)
+
+
+class Membership(NamedTuple):
+    """A shared image and one of its members."""
+
+    image: Image
+    member: Member
+
+
+def find_of_shared(connection: Connection, image_id: str, caller: Caller) -> tuple[Image, list[Member]]:
+    """An image that is shared, and its members; a member sees only itself. Raises NotFound, or Forbidden when the
+    image is not shared."""
+    number, image = _shared(connection, image_id, caller)
+    return image, _known_to(caller, image, _members(connection, number))
+
+
+def invite(connection: Connection, image_id: str, member_id: str, now: datetime, caller: Caller) -> Membership:
+    """Make a project a member of a shared image; it has yet to accept. Raises Conflict when it is one already,
+    NotFound, Forbidden, TooLarge."""
+    number, image = _shared(connection, image_id, caller, lock=True)
+    check_may_invite(caller, image)
+    members = _by_id(connection, number)
+    if member_id in members:
+        raise Conflict(f"Member {member_id} is a member of image {image_id} already.")
+    if len(members) >= MOST_MEMBERS:
+        raise TooLarge(f"An image may have at most {MOST_MEMBERS} members.")
+    member = _new(member_id, now)
+    _insert(connection, number, [member])
+    return Membership(image, member)
+
+
+def decide(
+    connection: Connection, image_id: str, member_id: str, status: str, now: datetime, caller: Caller
+) -> Membership:
+    """Say for a member what becomes of its membership. Raises NotFound (image or membership) or Forbidden."""
+    number, image = _shared(connection, image_id, caller, lock=True)
+    # Who else is a member is not for everybody: only the owner hears that somebody is none.
+    if not caller.owns(image):
+        check_may_decide(caller, member_id)
+    member = _one_of(_by_id(connection, number), member_id)
+    check_may_decide(caller, member_id)
+    decided = structs.replace(member, status=status, updated_at=now)
+    _update(connection, number, decided)
+    return Membership(image, decided)
+
+
+def expel(connection: Connection, image_id: str, member_id: str, caller: Caller) -> None:
+    """Remove a member of a shared image. Raises NotFound (image or membership) or Forbidden."""
+    number, image = _shared(connection, image_id, caller, lock=True)
+    check_may_invite(caller, image)
+    _delete(connection, number, _by_id(connection, number), member_id)
+
+
+def _shared(connection: Connection, image_id: str, caller: Caller, *, lock: bool = False) -> tuple[int, Image]:
+    number, image = seen(connection, image_id, caller)
+    if lock:
+        number, image = locked(connection, image_id)
+    if image.deleted:
+        raise NotFound("Image not found")
+    if image.visibility != SHARED:
+        raise Forbidden("Only shared images have members.")
+    return number, image
 
 
 def _to_share(connection: Connection, image_id: str, caller: Caller) -> tuple[int, dict[str, Member]]:
@@ -78,18 +153,34 @@ def _to_share(connection: Connection, image_id: str, caller: Caller) -> tuple[in
     """
     seen(connection, image_id, caller)
     number, image = locked(connection, image_id)
-    members = {member.member_id: member for member in _members(connection, number)}
+    members = _by_id(connection, number)
     check_may_share(caller, image, members.get(caller.project or ""))
     return number, members
 
 
+def _known_to(caller: Caller, image: Image, members: list[Member]) -> list[Member]:
+    if caller.admin or caller.writer or caller.owns(image):
+        return members
+    return [member for member in members if member.member_id == caller.project]
+
+
 def _members(connection: Connection, number: int) -> list[Member]:
-    statement = (
-        select(image_members.c.member_id, image_members.c.can_share)
-        .where(image_members.c.image_number == number)
-        .order_by(image_members.c.member_id)
-    )
-    return [Member(member_id=row.member_id, can_share=row.can_share) for row in connection.execute(statement)]
+    theirs = select(image_members).where(image_members.c.image_number == number)
+    return [as_member(row) for row in connection.execute(theirs.order_by(image_members.c.member_id))]
+
+
+def _by_id(connection: Connection, number: int) -> dict[str, Member]:
+    return {member.member_id: member for member in _members(connection, number)}
+
+
+def _one_of(members: dict[str, Member], member_id: str) -> Member:
+    if member_id not in members:
+        raise NotFound("Membership could not be found.")
+    return members[member_id]
+
+
+def _new(member_id: str, now: datetime, *, can_share: bool = False) -> Member:
+    return Member(member_id=member_id, can_share=can_share, created_at=now, updated_at=now)
 
 
 def _one(number: int, member_id: str) -> tuple[Any, Any]:
@@ -98,10 +189,14 @@ def _one(number: int, member_id: str) -> tuple[Any, Any]:
 
 def _insert(connection: Connection, number: int, members: Sequence[Member]) -> None:
     if members:
-        connection.execute(
-            insert(image_members),
-            [
-                {"member_id": member.member_id, "image_number": number, "can_share": member.can_share}
-                for member in members
-            ],
-        )
+        connection.execute(insert(image_members), [as_member_row(number, member) for member in members])
+
+
+def _update(connection: Connection, number: int, member: Member) -> None:
+    values = as_member_row(number, member)
+    connection.execute(update(image_members).where(*_one(number, member.member_id)).values(values))
+
+
+def _delete(connection: Connection, number: int, members: dict[str, Member], member_id: str) -> None:
+    _one_of(members, member_id)
+    connection.execute(delete(image_members).where(*_one(number, member_id)))

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
-from sqlalchemy import BigInteger, ColumnElement, Connection, Select, bindparam, select, tuple_, union_all
+from sqlalchemy import BigInteger, ColumnElement, Connection, Select, and_, bindparam, or_, select, tuple_, union_all
 
 from glance_registry.catalogue import filters
 from glance_registry.catalogue.engine import Prepared, among, listed, unindexed
@@ -35,8 +35,15 @@ from glance_registry.model.query import Query, Sort
 MOST_GATHERED = 2_000
 """A condition that more images meet is not gathered by: to walk past the others is quicker then."""
 
+_DEFAULT_ORDER = (Sort(), Sort(descending=False))
 _LEADING = ("name", "status", "disk_format", "container_format")
 """Filters whose index keeps the default order; the earlier in this list leads."""
+
+_OWNER = "owner"
+"""The filter whose index knows no parts: a project's images are walked whatever their visibility."""
+
+_BOUNDED = ("size", "created_at", "updated_at")
+"""Filters whose index does not."""
 
 
 class Way(Struct, frozen=True):
@@ -73,14 +80,16 @@ def page(connection: Connection, query: Query, caller: Caller) -> Sequence[Seque
     way, numbers = _way(connection, query, conditions, values)
     if numbers is not None:
         values["numbers"] = msgspec.json.encode(numbers).decode()
-    shape = Shape(parts(caller, query.public), conditions, query.sort, place is not None, way)
+    looked_through = parts(caller, query)
+    if not looked_through:
+        return ()
+    shape = Shape(looked_through, conditions, query.sort, place is not None, way)
     return _statement(shape).all(connection, values)
 
 
 def _keys(sort: Sort, columns: Columns = images.c) -> list[ColumnElement[Any]]:
-    """What the order is made of: the sort key, then created_at, then id."""
-    names = ["id"] if sort.key == "id" else dict.fromkeys((sort.key, "created_at", "id"))
-    return [sorted_as(name, columns) for name in names]
+    """What the order is made of: the sort keys, then created_at, then id."""
+    return [sorted_as(name, columns) for name in sort.order()]
 
 
 def _marker(connection: Connection, query: Query, caller: Caller) -> Sequence[Any]:
@@ -97,7 +106,7 @@ def _without_fixed_key(query: Query, place: Sequence[Any] | None) -> tuple[Query
     then any index may lead to the page. The marker may have another value: then all of these images come after it,
     which is a page without a marker, or none does, and nothing is left to ask."""
     fixed = [wanted.value for wanted in query.filters if (wanted.field, wanted.operator) == (query.sort.key, "eq")]
-    if not fixed or query.sort.key in ("created_at", "id"):
+    if not fixed or query.sort.then or query.sort.key in ("created_at", "id"):
         return query, place
     query = replace(query, sort=Sort(descending=query.sort.descending))
     if place is None or place[0] == fixed[0]:
@@ -114,7 +123,7 @@ def _way(
     connection: Connection, query: Query, conditions: Conditions, values: dict[str, Any]
 ) -> tuple[Way, list[int] | None]:
     """The way to the page, and the numbers of the images when they are gathered."""
-    by_default = query.sort.key == "created_at" and query.deleted is False
+    by_default = query.sort in _DEFAULT_ORDER and query.deleted is False
     if by_default and len(query.properties) == 1:
         return Way(lead=0), None
     few: list[int] | None = None
@@ -134,7 +143,8 @@ def _leading_filter(query: Query) -> str | None:
     equal = {wanted.field: wanted.value for wanted in query.filters if wanted.operator == "eq"}
     if equal.get("status") == ACTIVE and equal.keys() & {"disk_format", "container_format"}:
         del equal["status"]
-    return next((field for field in _LEADING if field in equal), None)
+    lead = next((field for field in (_OWNER, *_LEADING) if field in equal), None)
+    return filters.HIDDEN if lead is None and query.hidden else lead
 
 
 @lru_cache(maxsize=256)
@@ -153,16 +163,17 @@ def _probes(conditions: Conditions, by_default: bool) -> list[Prepared]:
 
 def _field_probes(conditions: Conditions, by_default: bool) -> Iterator[Select[Any]]:
     """The filters on fields with an index; in the default order an equality is better walked along its index."""
-    for field in (*_LEADING, "size"):
-        if by_default and field in _LEADING:
+    for field in ("id", _OWNER, *_LEADING, *_BOUNDED):
+        found = [i for i, (name, compare) in enumerate(conditions.filters) if name == field and compare != "ne"]
+        walked = by_default and field in _LEADING and any(conditions.filters[i][1] == "eq" for i in found)
+        if not found or walked:
             continue
-        bounds = [
-            filters.filtered(conditions, i, indexed=True)
-            for i, (filtered_field, _) in enumerate(conditions.filters)
-            if filtered_field == field
-        ]
-        if bounds:
-            yield select(images.c.number).where(anywhere(), *filters.life(conditions), *bounds)
+        bounds = [filters.filtered(conditions, i, indexed=True) for i in found]
+        # An id needs no part to be found by, and a project has an index of its own.
+        within = () if field in ("id", _OWNER) else (anywhere(),)
+        yield select(images.c.number).where(*within, *filters.life(conditions), *bounds)
+    if conditions.hidden and not by_default:
+        yield select(images.c.number).where(anywhere(), *filters.life(conditions), images.c.os_hidden.is_(True))
 
 
 @lru_cache(maxsize=1024)
@@ -173,10 +184,10 @@ def _statement(shape: Shape) -> Prepared:
     if way.gathered:
         gathered = among(images.c.number, select(listed("numbers")))
         return Prepared(_cut(_anywhere(shape).where(gathered), [*map(unindexed, keys)], shape))
-    if shape.conditions.deleted is not False:
-        deleted = ROW.where(in_any(shape.parts), *filters.life(shape.conditions), *filters.clauses(shape.conditions))
-        return Prepared(_cut(deleted, keys, shape))
-    conditions = filters.life(shape.conditions) + filters.clauses(shape.conditions, way.lead)
+    if shape.conditions.deleted is not False or way.lead == _OWNER:
+        own_way = filters.clauses(shape.conditions, way.lead)
+        return Prepared(_cut(ROW.where(in_any(shape.parts), *filters.life(shape.conditions), *own_way), keys, shape))
+    conditions = filters.life(shape.conditions) + filters.clauses(shape.conditions, way.lead, shape.sort.key)
     by_creation = shape.sort.key == "created_at"
     branches = [
         _ordered(ROW.where(in_part(part, by_creation=by_creation), *conditions, *behind), order, shape.sort)
@@ -196,7 +207,7 @@ def _behind_marker(shape: Shape, part: Part) -> list[tuple[list[ColumnElement[bo
     keys = _keys(shape.sort)
     if not shape.marked:
         return [([], keys)]
-    if shape.sort.key in ("id", "created_at") or part in (Part.OWN, Part.WITH_ME):
+    if len(keys) == 1 or shape.sort in _DEFAULT_ORDER or part not in _ALL:
         return [([_behind(keys, shape.sort)], keys)]
     key, *ties = keys
     return [([key == _marked(0, key), _behind(ties, shape.sort, first=1)], ties), ([_behind([key], shape.sort)], keys)]
@@ -227,8 +238,20 @@ def _cut(statement: Select[Any], keys: Sequence[ColumnElement[Any]], shape: Shap
 
 def _behind(keys: Sequence[ColumnElement[Any]], sort: Sort, first: int = 0) -> ColumnElement[bool]:
     """The rows whose keys come after the marker's, of which these are the parameters from `first` on."""
-    here, there = tuple_(*keys), tuple_(*(_marked(first + i, key) for i, key in enumerate(keys)))
-    return here < there if sort.descending else here > there
+    descending = list(sort.order().values())[first : first + len(keys)]
+    marked = [_marked(first + i, key) for i, key in enumerate(keys)]
+    if len(set(descending)) == 1:
+        here, there = tuple_(*keys), tuple_(*marked)
+        return here < there if descending[0] else here > there
+    return or_(*(_parts_ways(i, keys, marked, descending[i]) for i in range(len(keys))))
+
+
+def _parts_ways(
+    i: int, keys: Sequence[ColumnElement[Any]], marked: Sequence[ColumnElement[Any]], descending: bool
+) -> ColumnElement[bool]:
+    """The rows that agree with the marker in the keys before the i-th and come after it by that."""
+    same = (key == there for key, there in zip(keys[:i], marked[:i], strict=True))
+    return and_(*same, keys[i] < marked[i] if descending else keys[i] > marked[i])
 
 
 def _marked(i: int, key: ColumnElement[Any]) -> ColumnElement[Any]:
@@ -236,5 +259,6 @@ def _marked(i: int, key: ColumnElement[Any]) -> ColumnElement[Any]:
 
 
 def _ordered(statement: Select[Any], keys: Sequence[ColumnElement[Any]], sort: Sort) -> Select[Any]:
-    order = [key.desc() if sort.descending else key.asc() for key in keys]
+    directions = list(sort.order().values())[-len(keys) :]
+    order = [key.desc() if descending else key.asc() for key, descending in zip(keys, directions, strict=True)]
     return statement.order_by(*order).limit(bindparam("limit", type_=BigInteger()))

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The index of properties: one narrow row for each property of each image, in step with the image's row."""
+"""The index of properties and tags: one narrow row for each of each image, in step with the image's row.
 
-from collections.abc import Iterable, Mapping
+A tag is a property without a name."""
+
+from collections.abc import Iterable
 from hashlib import sha256
 from typing import Any
 
@@ -10,6 +12,8 @@ from sqlalchemy import Connection, bindparam, delete, insert
 from glance_registry.catalogue.instants import to_column
 from glance_registry.catalogue.rows import Stored
 from glance_registry.catalogue.tables import image_properties
+from glance_registry.model.image import Image
+from glance_registry.model.query import TAG
 
 LONGEST_PLAIN = 255
 _PREFIX = 192
@@ -33,16 +37,20 @@ def add(connection: Connection, stored: Iterable[Stored]) -> None:
 
 def entries(stored: Stored) -> list[dict[str, Any]]:
     """What the index must hold for an image."""
-    return [_entry(stored, name, value) for name, value in stored.image.properties.items()]
+    return [_entry(stored, *pair) for pair in _pairs(stored.image)]
 
 
-def replace(connection: Connection, stored: Stored, new: Mapping[str, str]) -> None:
-    """Bring the index of a stored image from the properties that it has to new ones."""
-    old = stored.image.properties
-    gone = [_entry(stored, name, value) for name, value in old.items() - new.items()]
+def replace(connection: Connection, stored: Stored, new: Image | None) -> None:
+    """Bring the index of a stored image from the properties that it has to those of its new value, or to none."""
+    old_pairs, new_pairs = _pairs(stored.image), _pairs(new) if new else set()
+    gone = [_entry(stored, *pair) for pair in old_pairs - new_pairs]
     if gone:
         connection.execute(_DELETE, [{f"old_{column}": value for column, value in entry.items()} for entry in gone])
-    _insert(connection, [_entry(stored, name, value) for name, value in new.items() - old.items()])
+    _insert(connection, [_entry(stored, *pair) for pair in new_pairs - old_pairs])
+
+
+def _pairs(image: Image) -> set[tuple[str, str]]:
+    return {*image.properties.items(), *((TAG, tag) for tag in image.tags)}
 
 
 def _entry(stored: Stored, name: str, value: str) -> dict[str, Any]:

@@ -35,7 +35,7 @@ def purge(connection: Connection, deleted_before: datetime, now: datetime, limit
         connection.execute(insert(tombstones), [{"id": image.id, "purged_at": purged_at} for _, image in gone])
         # SQLite gives the number of the newest row that goes to the next image: nothing may be left under it.
         for stored in gone:
-            properties.replace(connection, stored, {})
+            properties.replace(connection, stored, None)
         numbers = [number for number, _ in gone]
         connection.execute(delete(image_members).where(image_members.c.image_number.in_(numbers)))
         connection.execute(delete(images).where(images.c.number.in_(numbers)))

@@ -87,4 +87,16 @@ def _locations(row: Row[Any]) -> Iterator[str]:
         yield "The locations are not numbered, each by a number of its own."
 
 
-IMAGE_RULES: tuple[Rule, ...] = (_identity, _words, _numbers, _times, _properties, _locations)
+def _tags(row: Row[Any]) -> Iterator[str]:
+    try:
+        tags = msgspec.json.decode(row.tags, type=list[str])
+    except (msgspec.MsgspecError, ValueError) as error:
+        yield f"Column tags is not a JSON list of texts: {error}."
+        return
+    if not all(tags):
+        yield "A tag is empty."
+    if tags != sorted(set(tags)):
+        yield "The tags are not sorted, or one comes twice."
+
+
+IMAGE_RULES: tuple[Rule, ...] = (_identity, _words, _numbers, _times, _properties, _locations, _tags)

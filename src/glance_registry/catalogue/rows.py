@@ -14,6 +14,7 @@ from glance_registry.catalogue.visible import Sight, readable, sight
 from glance_registry.model.access import Caller
 from glance_registry.model.errors import NotFound
 from glance_registry.model.image import Image, Location
+from glance_registry.model.member import Member
 
 
 class Stored(NamedTuple):
@@ -26,10 +27,11 @@ class Stored(NamedTuple):
 _PLAIN = [
     column.name
     for column in images.c
-    if column.name not in ("number", "created_at", "updated_at", "deleted_at", "properties", "locations")
+    if column.name not in ("number", "created_at", "updated_at", "deleted_at", "properties", "locations", "tags")
 ]
 _read_properties = msgspec.json.Decoder(dict[str, str]).decode
 _read_locations = msgspec.json.Decoder(tuple[Location, ...]).decode
+_read_tags = msgspec.json.Decoder(tuple[str, ...]).decode
 _write_json = msgspec.json.Encoder().encode
 
 ROW = select(images)
@@ -61,7 +63,7 @@ def as_stored(row: Sequence[Any]) -> Stored:
     """A row of `ROW`. Its values come as the driver has them: SQLite knows no booleans."""
     (number, image_id, version, created_at, updated_at, deleted_at, name, status, visibility, disk_format,
      container_format, size, virtual_size, checksum, owner, min_disk, min_ram, protected, properties,
-     locations) = row  # fmt: skip
+     locations, tags, os_hidden, os_hash_algo, os_hash_value) = row  # fmt: skip
     return Stored(
         number,
         Image(
@@ -84,6 +86,10 @@ def as_stored(row: Sequence[Any]) -> Stored:
             protected=bool(protected),
             properties=_read_properties(properties),
             locations=_read_locations(locations),
+            tags=_read_tags(tags),
+            os_hidden=bool(os_hidden),
+            os_hash_algo=os_hash_algo,
+            os_hash_value=os_hash_value,
         ),
     )
 
@@ -96,4 +102,27 @@ def as_row(image: Image) -> dict[str, Any]:
         "deleted_at": None if image.deleted_at is None else to_column(image.deleted_at),
         "properties": _write_json(image.properties).decode(),
         "locations": _write_json(image.locations).decode(),
+        "tags": _write_json(image.tags).decode(),
+    }
+
+
+def as_member(row: Any) -> Member:
+    """A row of `image_members`."""
+    return Member(
+        member_id=row.member_id,
+        can_share=bool(row.can_share),
+        status=row.status,
+        created_at=None if row.created_at is None else from_column(row.created_at),
+        updated_at=None if row.updated_at is None else from_column(row.updated_at),
+    )
+
+
+def as_member_row(image_number: int, member: Member) -> dict[str, Any]:
+    return {
+        "member_id": member.member_id,
+        "image_number": image_number,
+        "can_share": member.can_share,
+        "status": member.status,
+        "created_at": None if member.created_at is None else to_column(member.created_at),
+        "updated_at": None if member.updated_at is None else to_column(member.updated_at),
     }

@@ -17,6 +17,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
     func,
     literal_column,
 )
@@ -54,9 +55,14 @@ images = Table(
     Column("min_disk", Integer, nullable=False),
     Column("min_ram", Integer, nullable=False),
     Column("protected", Boolean, nullable=False),
-    # JSON documents: a mapping of names to strings, and a list of {id, url, metadata, status}.
+    # JSON documents: a mapping of names to strings, a list of {id, url, metadata, status}, a list of strings.
     Column("properties", Text, nullable=False),
     Column("locations", Text, nullable=False),
+    # The release before step 0005 does not write what follows: hence the defaults.
+    Column("tags", Text, nullable=False, server_default="[]"),
+    Column("os_hidden", Boolean, nullable=False, server_default=false()),
+    Column("os_hash_algo", _text(64)),
+    Column("os_hash_value", _text(128)),
 )
 
 # The constants are part of the indexes' expressions, so they must not become parameters.
@@ -83,7 +89,8 @@ def sorted_as(key: str, columns: Columns = images.c) -> ColumnElement[Any]:
 image_properties = Table(
     "image_properties",
     metadata,
-    # What filters by property search; the image's row has the properties themselves.
+    # What filters by property search; the image's row has the properties themselves. A tag is a property without
+    # a name.
     Column("name", _text(255), primary_key=True),
     # The value, or its digest where it is long: see `catalogue.properties.search_key`.
     Column("value", _text(256), primary_key=True),
@@ -100,6 +107,10 @@ image_members = Table(
     Column("member_id", _text(255), primary_key=True),
     Column("image_number", _NUMBER, primary_key=True),
     Column("can_share", Boolean, nullable=False),
+    # As the release before step 0005 writes a membership, it is pending and has no times.
+    Column("status", _text(20), nullable=False, server_default="pending"),
+    Column("created_at", BigInteger),
+    Column("updated_at", BigInteger),
     sqlite_with_rowid=False,
 )
 

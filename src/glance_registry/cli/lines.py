@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One line of an export: an image as the API shows it, and what the API does not show; or a tombstone.
 
-    {"id": …, "name": …, …, "visibility": "shared", "version": 3, "members": [{"member_id": …, "can_share": …}]}
+    {"id": …, "name": …, …, "visibility": "shared", "tags": […], "version": 3, "members": [{"member_id": …, …}]}
     {"id": …, "purged_at": …}
 
 A line written by hand is an image's body as POST takes it. What has both an id and `created_at` is a record:
@@ -23,17 +23,28 @@ from glance_registry.catalogue.purge import Tombstone
 from glance_registry.model.access import ANYONE_IS_ADMIN, owner_of_new
 from glance_registry.model.contract import CACTUS, QUEENS, Contract
 from glance_registry.model.errors import Invalid
-from glance_registry.model.image import Image, Location
+from glance_registry.model.image import LARGEST_32, LARGEST_64, LONGEST_NAME, MAX_TAGS, Image, Location
 from glance_registry.model.member import Member
+from glance_registry.model.revision import as_tags
 
 ANY_CONTRACT = structs.replace(QUEENS, name="any", id_pattern=CACTUS.id_pattern, id_sentence=CACTUS.id_sentence)
 """What may be in a catalogue, whichever contract it was written under."""
 
 
+class MemberLine(ShownMember):
+    status: str
+    created_at: str | None
+    updated_at: str | None
+
+
 class ImageLine(wire.ShownImage):
     visibility: str
+    tags: tuple[str, ...]
+    os_hidden: bool
+    os_hash_algo: str | None
+    os_hash_value: str | None
     version: int
-    members: tuple[ShownMember, ...]
+    members: tuple[MemberLine, ...]
 
 
 class TombstoneLine(Struct):
@@ -41,9 +52,18 @@ class TombstoneLine(Struct):
     purged_at: str
 
 
+Tag = Annotated[str, Meta(min_length=1, max_length=LONGEST_NAME)]
+
+
 class _PlaceRecord(Struct):
     url: str
-    id: Annotated[int, Meta(ge=0, le=wire.LARGEST_64)] | None = None
+    id: Annotated[int, Meta(ge=0, le=LARGEST_64)] | None = None
+
+
+class _MemberRecord(MembershipBody):
+    status: Literal["pending", "accepted", "rejected"] = "pending"
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
 
 
 class _ImageRecord(Struct):
@@ -54,9 +74,13 @@ class _ImageRecord(Struct):
     deleted_at: datetime | None = None
     deleted: bool = False
     visibility: Literal["public", "community", "shared", "private"] | None = None
-    version: Annotated[int, Meta(ge=1, le=wire.LARGEST_32)] = 1
+    version: Annotated[int, Meta(ge=1, le=LARGEST_32)] = 1
     location_data: list[_PlaceRecord] | None = None
-    members: list[MembershipBody] = []
+    members: list[_MemberRecord] = []
+    tags: Annotated[list[Tag], Meta(max_length=MAX_TAGS)] = []
+    os_hidden: bool = False
+    os_hash_algo: Annotated[str, Meta(max_length=64)] | None = None
+    os_hash_value: Annotated[str, Meta(max_length=128)] | None = None
 
 
 class _TombstoneRecord(Struct):
@@ -71,8 +95,27 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 def image_line(kept: Kept) -> bytes:
     image = kept.image
     shown = structs.asdict(wire.shown(image))
-    members = tuple(ShownMember(member.member_id, member.can_share) for member in kept.members)
-    return _encode(ImageLine(**shown, visibility=image.visibility, version=image.version, members=members)) + b"\n"
+    line = ImageLine(
+        **shown,
+        visibility=image.visibility,
+        tags=image.tags,
+        os_hidden=image.os_hidden,
+        os_hash_algo=image.os_hash_algo,
+        os_hash_value=image.os_hash_value,
+        version=image.version,
+        members=tuple(map(_member_line, kept.members)),
+    )
+    return _encode(line) + b"\n"
+
+
+def _member_line(member: Member) -> MemberLine:
+    return MemberLine(
+        member_id=member.member_id,
+        can_share=member.can_share,
+        status=member.status,
+        created_at=None if member.created_at is None else wire.timestamp(member.created_at),
+        updated_at=None if member.updated_at is None else wire.timestamp(member.updated_at),
+    )
 
 
 def tombstone_line(tombstone: Tombstone) -> bytes:
@@ -124,12 +167,23 @@ def _read_record(fields: Mapping[str, Any], body: bytes) -> Kept:
         # Of a deleted image only the row is kept, as deleting it here does.
         properties={} if deleted_at else made.properties,
         locations=() if deleted_at else _keep_ids(made, record),
+        tags=() if deleted_at else as_tags(record.tags),
+        os_hidden=record.os_hidden,
+        os_hash_algo=record.os_hash_algo,
+        os_hash_value=record.os_hash_value,
     )
     ANY_CONTRACT.check(image)
-    members = {
-        entry.member_id: Member(member_id=entry.member_id, can_share=entry.can_share) for entry in record.members
-    }
-    return Kept(image, tuple(members.values()))
+    return Kept(image, tuple({entry.member_id: _member(entry) for entry in record.members}.values()))
+
+
+def _member(entry: _MemberRecord) -> Member:
+    return Member(
+        member_id=entry.member_id,
+        can_share=entry.can_share,
+        status=entry.status,
+        created_at=None if entry.created_at is None else _utc(entry.created_at),
+        updated_at=None if entry.updated_at is None else _utc(entry.updated_at),
+    )
 
 
 def _keep_ids(made: Image, record: _ImageRecord) -> tuple[Location, ...]:

@@ -98,3 +98,27 @@ def permitted(caller: Caller, change: Change) -> Change:
 def owner_of_new(caller: Caller, given: str | None) -> str | None:
     """Whose a new image is: the caller's project's, unless a writer says otherwise."""
     return given if caller.writer and given is not None else caller.project
+
+
+def check_may_modify(caller: Caller, image: Image) -> None:
+    """Raise Forbidden unless an image that the caller sees is one that it may change."""
+    if not (caller.writer or caller.owns(image)):
+        raise Forbidden("You are not permitted to modify this image.")
+
+
+def check_may_see_locations(caller: Caller) -> None:
+    """Raise Forbidden unless the caller is told where the bytes of every image that it sees lie."""
+    if not (caller.writer or caller.admin):
+        raise Forbidden("Only API servers and admins are told where an image's bytes lie.")
+
+
+def check_may_decide(caller: Caller, member_id: str) -> None:
+    """Raise Forbidden unless the caller may accept or reject a membership: "only the member sets status"."""
+    if not (caller.writer or caller.project == member_id):
+        raise Forbidden("Only the member itself accepts or rejects an image.")
+
+
+def check_may_invite(caller: Caller, image: Image) -> None:
+    """Raise Forbidden unless the caller may add and remove members: "only the owner adds and removes"."""
+    if not (caller.writer or caller.owns(image)):
+        raise Forbidden("Only the owner of an image adds and removes its members.")

@@ -10,12 +10,11 @@ from typing import Any
 from msgspec import Struct
 
 from glance_registry.model.errors import Invalid
-from glance_registry.model.image import Image
+from glance_registry.model.image import MAX_PROPERTIES, Image
 
 AMAZON_FORMATS = frozenset({"ari", "aki", "ami"})
 """An Amazon kernel, ramdisk or machine image is its own container: both formats must be the same."""
 
-MAX_PROPERTIES = 128
 LONGEST_FORMAT = 20
 
 _OPAQUE_ID = re.compile(r"(?!\.{1,2}$|detail$)[A-Za-z0-9._~-]{1,36}")

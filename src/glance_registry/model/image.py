@@ -25,6 +25,19 @@ VISIBILITIES = (PUBLIC, COMMUNITY, SHARED, PRIVATE)
 ACTIVE = "active"
 """The status of an image whose bytes can be fetched; the status of a location in use."""
 
+LARGEST_32 = 2**31 - 1
+"""Of `min_disk`, `min_ram` and `version`."""
+
+LARGEST_64 = 2**63 - 1
+"""Of sizes."""
+
+MAX_PROPERTIES = 128
+MAX_TAGS = 128
+LONGEST_NAME = 255
+"""In characters: of a name, a property's name, a tag."""
+LONGEST_VALUE = 65_535
+"""In characters, of a property."""
+
 
 class Location(Struct, frozen=True):
     """Where an image's bytes lie. `id` is unique within the image and outlives updates that keep the url."""
@@ -38,8 +51,9 @@ class Location(Struct, frozen=True):
 class Image(Struct, frozen=True, kw_only=True):
     """One row of the catalogue.
 
-    Sizes are in bytes, `min_disk` in GiB, `min_ram` in MiB; times are aware, in UTC. `version` counts the
-    changes: a save succeeds only over the version that was read.
+    Sizes are in bytes, `min_disk` in GiB, `min_ram` in MiB; times are aware, in UTC. `tags` are sorted, none
+    comes twice. A hidden image (`os_hidden`) is in no list that does not ask for hidden ones. `version` counts
+    the changes: a save succeeds only over the version that was read.
     """
 
     id: str
@@ -60,6 +74,10 @@ class Image(Struct, frozen=True, kw_only=True):
     protected: bool = False
     properties: Mapping[str, str] = {}
     locations: tuple[Location, ...] = ()
+    tags: tuple[str, ...] = ()
+    os_hidden: bool = False
+    os_hash_algo: str | None = None
+    os_hash_value: str | None = None
     version: int = 1
 
     @property
@@ -102,8 +120,8 @@ class Change(Struct, frozen=True, kw_only=True):
             **self.fields,
             visibility=_visibility(image.visibility, self.is_public),
             properties=dict(self.properties) if self.purge_properties else {**image.properties, **self.properties},
-            locations=_number(self.locations, image.locations) if self.locations else image.locations,
-            updated_at=_not_before(image, now),
+            locations=number(self.locations, image.locations) if self.locations else image.locations,
+            updated_at=not_before(image, now),
             version=image.version + 1,
         )
 
@@ -115,7 +133,7 @@ class Change(Struct, frozen=True, kw_only=True):
             updated_at=now,
             visibility=_visibility(SHARED, self.is_public),
             properties=dict(self.properties),
-            locations=_number(self.locations, ()),
+            locations=number(self.locations, ()),
             **{**self.fields, "owner": owner},
         )
 
@@ -127,7 +145,7 @@ def _visibility(current: str, is_public: bool | None) -> str:
     return PUBLIC if is_public else SHARED
 
 
-def _number(given: Sequence[Location], kept: Sequence[Location]) -> tuple[Location, ...]:
+def number(given: Sequence[Location], kept: Sequence[Location]) -> tuple[Location, ...]:
     """Give every location its id: the one its url had before, or the next free one."""
     ids = {place.url: place.id for place in kept if place.id is not None}
     following = max(ids.values(), default=0)
@@ -143,16 +161,16 @@ def _number(given: Sequence[Location], kept: Sequence[Location]) -> tuple[Locati
 
 
 def delete(image: Image, now: datetime) -> Image:
-    """The image as a deleted row: its id stays taken, its properties and locations are gone.
+    """The image as a deleted row: its id stays taken, its properties, tags and locations are gone.
 
     Raises Forbidden when the image is protected.
     """
     if image.protected:
         raise Forbidden(f"Image {image.id} is protected and cannot be deleted.")
-    at = _not_before(image, now)
-    return replace(image, deleted_at=at, updated_at=at, properties={}, locations=(), version=image.version + 1)
+    at = not_before(image, now)
+    return replace(image, deleted_at=at, updated_at=at, properties={}, tags=(), locations=(), version=image.version + 1)
 
 
-def _not_before(image: Image, now: datetime) -> datetime:
+def not_before(image: Image, now: datetime) -> datetime:
     """The time of a change: two machines' clocks differ, but nothing is changed before it is created."""
     return max(now, image.created_at)

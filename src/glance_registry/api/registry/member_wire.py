@@ -8,11 +8,9 @@ from msgspec import Meta, Struct
 
 from glance_registry.api.body import convert, read_object, read_switch
 from glance_registry.model.errors import Invalid
-from glance_registry.model.member import Member
+from glance_registry.model.member import MOST_MEMBERS, Member
 
 MemberId = Annotated[str, Meta(min_length=1, max_length=255)]
-
-MOST_MEMBERS = 1_000
 
 
 class MembershipBody(Struct):

@@ -16,16 +16,16 @@ async def list_members(request: Request) -> Answer:
 async def replace_members(request: Request) -> Answer:
     """Replaces all members of an image."""
     wanted = wire.read_memberships(await request.read_body())
-    await request.registry.catalogue.write(members.replace, request.image_id, wanted, request.caller)
+    registry = request.registry
+    await registry.catalogue.write(members.replace, request.image_id, wanted, registry.now(), request.caller)
     return empty_answer()
 
 
 async def update_member(request: Request) -> Answer:
     """Adds a member to an image, or changes whether it may share."""
     can_share = wire.read_can_share(await request.read_body())
-    await request.registry.catalogue.write(
-        members.put, request.image_id, request.parts["member_id"], can_share, request.caller
-    )
+    registry, member_id = request.registry, request.parts["member_id"]
+    await registry.catalogue.write(members.put, request.image_id, member_id, can_share, registry.now(), request.caller)
     return empty_answer()
 
 

@@ -14,12 +14,9 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from glance_registry.api.body import convert, read_object, read_switch
 from glance_registry.model.contract import Contract
 from glance_registry.model.errors import Invalid
-from glance_registry.model.image import Change, Image, Location
+from glance_registry.model.image import LARGEST_32, LARGEST_64, Change, Image, Location
 
 _encode = msgspec.json.Encoder().encode
-
-LARGEST_32 = 2**31 - 1
-LARGEST_64 = 2**63 - 1
 
 Name = Annotated[str, Meta(max_length=255)]
 Bytes = Annotated[int, Meta(ge=0, le=LARGEST_64)]

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Saying where an image's bytes lie, and what they are: the rules of the Images API v2.
+
+They rule out OSSA-2016-006 and OSSN-0090: once an image is active its size and digests stay what they are, and
+only a writer (an API server or an admin) says that the same bytes lie elsewhere, too.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from glance_registry.model.access import Caller
+from glance_registry.model.errors import Conflict, Forbidden, Invalid
+from glance_registry.model.image import ACTIVE, Image, Location, number
+from glance_registry.model.status import QUEUED, moved
+
+OPEN_SCHEMES = frozenset({"http", "https"})
+"""What a location's URL may begin with, whoever gives it. A reader sends its own request there."""
+
+TRUSTED_SCHEMES = OPEN_SCHEMES | {"s3", "rbd", "file"}
+"""What a writer's may: a compute host reads these with rights of its own, so they are not for everybody."""
+
+DIGEST_SIZES = {"sha256": 64, "sha384": 96, "sha512": 128}
+"""The algorithms whose digests count as evidence, and how many hexadecimal digits each has."""
+
+MOST_LOCATIONS = 64
+
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)[^\s\x00-\x1f\x7f]*")
+_HEX = re.compile(r"[0-9a-fA-F]+")
+
+
+class Place(Struct, frozen=True, kw_only=True):
+    """A location as a client gives it: `claims` maps size, checksum, os_hash_algo and os_hash_value, as far as they
+    are given, to what the bytes there are."""
+
+    url: str
+    metadata: Mapping[str, Any] = {}
+    claims: Mapping[str, Any] = {}
+
+
+def placed(image: Image, places: Sequence[Location | Place]) -> Image:
+    """The image with these locations and no others; a queued one becomes active.
+
+    Raises Conflict when the image has a status without a say in this, or is other bytes than a place claims;
+    Invalid for a broken claim, a url that comes twice, or a missing format; Forbidden when no place is left.
+    """
+    if image.status not in (QUEUED, ACTIVE):
+        raise Conflict(f"It is not allowed to change locations of an image whose status is '{image.status}'.")
+    if not places:
+        raise Forbidden("An image keeps its last location; delete the image instead.")
+    urls = [place.url for place in places]
+    if len(set(urls)) < len(urls):
+        raise Invalid("The same location is given twice.")
+    if len(urls) > MOST_LOCATIONS:
+        raise Invalid(f"An image may have at most {MOST_LOCATIONS} locations.")
+    claims = _agreed([place.claims for place in places if isinstance(place, Place)])
+    kept = {place.url: place for place in image.locations}
+    located = replace(
+        _claimed(image, claims),
+        locations=number([_location(place, kept) for place in places], image.locations),
+    )
+    return moved(located, ACTIVE) if image.status == QUEUED else located
+
+
+def check_may_place(caller: Caller, before: Image, after: Image) -> None:
+    """Raise unless the caller may say that the bytes lie where they did not lie before.
+
+    Raises Invalid for a url that nobody may give, Forbidden for one that this caller may not.
+    """
+    known = {place.url for place in before.locations}
+    for url in [place.url for place in after.locations if place.url not in known]:
+        if before.status != QUEUED and not caller.writer:
+            raise Forbidden("Only a queued image can be given a location.")
+        check_url(url, TRUSTED_SCHEMES if caller.writer else OPEN_SCHEMES)
+
+
+def check_url(url: str, schemes: frozenset[str]) -> None:
+    """Raise Invalid for what is not a URL or holds credentials, Forbidden for a scheme that is not one of these."""
+    parts = _URL.fullmatch(url)
+    if parts is None:
+        raise Invalid("A location must be a URL as in https://images.example.com/debian.qcow2.")
+    if "@" in parts[2]:
+        raise Invalid("A location must not hold credentials: everybody who may see it would have them.")
+    if parts[1].lower() not in schemes:
+        raise Forbidden(f"A location here must begin with {' or '.join(f'{name}:' for name in sorted(schemes))}.")
+
+
+def _location(place: Location | Place, kept: Mapping[str, Location]) -> Location:
+    if isinstance(place, Location):
+        return place
+    return replace(kept.get(place.url, Location(place.url)), metadata=place.metadata)
+
+
+def _agreed(claims: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What all places say together."""
+    together: dict[str, Any] = {}
+    for claim in claims:
+        for name, value in claim.items():
+            if together.setdefault(name, value) != value:
+                raise Conflict(f"The locations contradict each other in {name}.")
+    return together
+
+
+def _claimed(image: Image, claims: Mapping[str, Any]) -> Image:
+    """The image with what is claimed of its bytes. What is known already stays; only of a queued one more may be."""
+    new = {name: value for name, value in claims.items() if getattr(image, name) != value}
+    for name in new:
+        if getattr(image, name) is not None:
+            raise Conflict(f"{name} is set already, to another value.")
+    if new and image.status != QUEUED:
+        raise Conflict(f"{' and '.join(sorted(new))} can be set only while the image is queued.")
+    _check_claims(claims)
+    return replace(image, **new)
+
+
+def _check_claims(claims: Mapping[str, Any]) -> None:
+    checksum = claims.get("checksum")
+    if checksum is not None and not (len(checksum) == 32 and _HEX.fullmatch(checksum)):
+        raise Invalid("checksum must be an MD5 digest: 32 hexadecimal digits.")
+    algorithm, value = claims.get("os_hash_algo"), claims.get("os_hash_value")
+    if algorithm is None and value is None:
+        return
+    digits = DIGEST_SIZES.get(algorithm or "")
+    if digits is None:
+        raise Invalid(f"os_hash_algo must be one of: {', '.join(sorted(DIGEST_SIZES))}.")
+    if value is None or len(value) != digits or not _HEX.fullmatch(value):
+        raise Invalid(f"os_hash_value must have {digits} hexadecimal digits, as {algorithm} has.")
