@@ -139,6 +139,18 @@ class Verbs:
         assert answer.status_code == 200, answer.text
         return answer.json()["image"]
 
+    def register(self, **fields: Any) -> dict[str, Any]:
+        """Register an image through the Images API and return it as shown."""
+        body = {"name": "image", "disk_format": "raw", "container_format": "bare", **fields}
+        answer = self.post("/v2/images", body)
+        assert answer.status_code == 201, answer.text
+        return answer.json()
+
+    def patch(self, image_id: str, *operations: Any, version: str = "2.1", **options: Any) -> httpx.Response:
+        """Send operations of a PATCH through the Images API."""
+        headers = {"Content-Type": f"application/openstack-images-v{version}-json-patch", **options.pop("headers", {})}
+        return self.request("PATCH", f"/v2/images/{image_id}", json=list(operations), headers=headers, **options)
+
     def names(self, query: str = "") -> list[str]:
         """The names of the images in a list."""
         answer = self.get(f"/images?{query}")

@@ -12,6 +12,8 @@ from glance_registry.api.metrics import Metrics
 from glance_registry.api.openapi import describe
 from glance_registry.api.request import Registry, RequestLog
 from glance_registry.api.routes import ROUTES
+from glance_registry.api.v2.offer import Offer
+from glance_registry.api.v2.schemas import load_schemas
 from glance_registry.catalogue.open import open_catalogue, read_urls
 from glance_registry.model.contract import CONTRACTS
 from glance_registry.model.errors import Invalid
@@ -30,10 +32,18 @@ def build(
     """
     read_urls(settings.database, settings.replica)
 
+    offer = Offer(
+        public_endpoint=settings.public_endpoint,
+        show_direct_url=settings.show_direct_url,
+        show_locations=settings.show_locations,
+        schemas=load_schemas(settings.schema_file),
+    )
+
     async def open_registry() -> Registry:
         return Registry(
             catalogue=open_catalogue(settings.database, settings.replica),
             contract=CONTRACTS[settings.contract],
+            offer=offer,
             default_page=settings.default_page,
             largest_page=settings.largest_page,
             largest_body=settings.largest_body,

@@ -38,6 +38,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     htpasswd_file: str = ""
     users_file: str = ""
     token_cache_time: int = 60
+    public_endpoint: str = ""
+    show_direct_url: bool = False
+    show_locations: bool = False
+    schema_file: str = ""
     config_files: tuple[str, ...] = ()
     """Not in the table: the files that were read. keystonemiddleware reads its own section in them."""
 
@@ -85,6 +89,26 @@ SETTINGS = (
     Setting(
         attribute="log_format", group="DEFAULT", name="log_format", choices=LOG_FORMATS,
         help="Form of log lines: text, json, or auto: text on a terminal, json otherwise.",
+    ),
+    Setting(
+        attribute="public_endpoint", group="DEFAULT", name="public_endpoint",
+        help="Where clients of the Images API reach us, as in https://images.example.com; empty: links follow the"
+        " Host and X-Forwarded-Proto headers of each request.",
+    ),
+    Setting(
+        attribute="show_direct_url", group="images", name="show_image_direct_url", kind=bool,
+        old_names=(("DEFAULT", "show_image_direct_url"),),
+        help="Show whoever sees an image in the Images API where its bytes lie, as direct_url.",
+    ),
+    Setting(
+        attribute="show_locations", group="images", name="show_multiple_locations", kind=bool,
+        old_names=(("DEFAULT", "show_multiple_locations"),),
+        help="Show whoever sees an image in the Images API all its locations, and let its owner change them by PATCH.",
+    ),
+    Setting(
+        attribute="schema_file", group="images", name="schema_file",
+        help="JSON file with schemas of properties of your own, as older releases have in schema-image.json: they are"
+        " part of the schema that clients of the Images API are given and that their bodies are checked against.",
     ),
     Setting(
         attribute="database", group="database", name="connection",

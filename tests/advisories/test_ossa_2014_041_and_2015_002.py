@@ -24,7 +24,7 @@ LOCATIONS = [
 ]
 # What could open a location. The one that calls out is the identity mode keystone, which never sees an image.
 OPENERS = {"subprocess", "httpx", "urllib.request", "http.client", "socket", "ftplib", "shutil", "pty"}
-FOLDERS = ("model", "catalogue", "api/registry")
+FOLDERS = ("model", "catalogue", "api/registry", "api/v2")
 
 
 @pytest.mark.parametrize("location", LOCATIONS)

@@ -14,7 +14,7 @@ from tests.conftest import Client
 from tests.raw import Header, RawAnswer, ask
 
 from glance_registry.api.registry.headers import MOST_BYTES, MOST_HEADERS, MOST_PROPERTIES
-from glance_registry.api.routes import LIST
+from glance_registry.api.registry.routes import LIST
 from glance_registry.catalogue.images import count_by_status
 
 FIELD, PROPERTY = b"x-image-meta-", b"x-image-meta-property-"

@@ -27,7 +27,12 @@ class Answer(Response):
 
 
 def json_answer(value: Any, status: int = 200, headers: Sequence[Header] = ()) -> Answer:
-    return Answer(_encode(value), b"application/json", status, headers)
+    return encoded_answer(_encode(value), status, headers)
+
+
+def encoded_answer(body: bytes, status: int = 200, headers: Sequence[Header] = ()) -> Answer:
+    """For a body that is JSON already."""
+    return Answer(body, b"application/json", status, headers)
 
 
 def text_answer(text: str, status: int = 200) -> Answer:

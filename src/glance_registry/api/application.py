@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 # A client's own request id is echoed and logged only when it cannot break a header or a log line.
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 NO_ROUTE = "-"
+_JSON = "application/json"
 
 
 class Application:
@@ -106,6 +107,8 @@ def _read_headers(scope: Scope) -> tuple[str, bytes]:
             accept = value.decode("latin-1")
         elif name == b"x-openstack-request-id" and _REQUEST_ID.fullmatch(value):
             request_id = value
+    if scope["path"].startswith("/v2"):
+        accept = _JSON  # Compat: clients of the Images API read errors in JSON, and do not say so.
     return accept, request_id or _new_request_id()
 
 

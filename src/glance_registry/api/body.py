@@ -21,14 +21,27 @@ _TRUTHS = {
 
 def read_object(body: bytes) -> dict[str, Any]:
     """The JSON object in a body; of a repeated key the last one counts. Raises Invalid."""
+    value = _read_json(body)
+    if not isinstance(value, dict):
+        raise Invalid("The body must be a JSON object.")
+    return value
+
+
+def read_list(body: bytes) -> list[Any]:
+    """The JSON list in a body. Raises Invalid."""
+    value = _read_json(body)
+    if not isinstance(value, list):
+        raise Invalid("The body must be a JSON list.")
+    return value
+
+
+def _read_json(body: bytes) -> Any:
     try:
         value = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Invalid(f"The body is not valid JSON: {error}.") from None
     except RecursionError:
         raise Invalid("The body is not valid JSON: it is nested too deeply.") from None
-    if not isinstance(value, dict):
-        raise Invalid("The body must be a JSON object.")
     if body.count(b"{") + body.count(b"[") > DEEPEST and _is_deeper_than(DEEPEST, value):
         raise Invalid(f"The body is nested more than {DEEPEST} levels deep.")
     if b"\\u0000" in body:

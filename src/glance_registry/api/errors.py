@@ -27,6 +27,22 @@ class MethodNotAllowed(RegistryError):
         self.allowed = allowed
 
 
+class UnsupportedType(RegistryError):
+    """The body's Content-Type is none of those that are understood here, which `accepted` are."""
+
+    code = "unsupported-type"
+
+    def __init__(self, sentence: str, accepted: tuple[str, ...]) -> None:
+        super().__init__(sentence)
+        self.accepted = accepted
+
+
+class PreconditionFailed(RegistryError):
+    """The thing is not in the state that the caller's If-Match names: somebody else changed it."""
+
+    code = "precondition-failed"
+
+
 STATUSES: dict[type[RegistryError], HTTPStatus] = {
     Invalid: HTTPStatus.BAD_REQUEST,
     Unauthorized: HTTPStatus.UNAUTHORIZED,
@@ -34,6 +50,8 @@ STATUSES: dict[type[RegistryError], HTTPStatus] = {
     NotFound: HTTPStatus.NOT_FOUND,
     MethodNotAllowed: HTTPStatus.METHOD_NOT_ALLOWED,
     Conflict: HTTPStatus.CONFLICT,
+    PreconditionFailed: HTTPStatus.PRECONDITION_FAILED,
+    UnsupportedType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
@@ -48,6 +66,8 @@ def answer_error(error: RegistryError, accept: str) -> Answer:
     answer = error_body(status, str(error), accept)
     if isinstance(error, MethodNotAllowed):
         answer.raw_headers.append((b"allow", ", ".join(error.allowed).encode()))
+    if isinstance(error, UnsupportedType):
+        answer.raw_headers.append((b"accept-patch", ", ".join(error.accepted).encode()))
     if isinstance(error, Unauthorized) and error.challenge:
         answer.raw_headers.append((b"www-authenticate", error.challenge.encode()))
     if status is HTTPStatus.SERVICE_UNAVAILABLE:

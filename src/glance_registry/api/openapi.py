@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from glance_registry.api.registry.member_wire import MemberRequest
-from glance_registry.api.routes import Access, Route
+from glance_registry.api.route import Access, Described, Route
 from glance_registry.model.query import SORT_DIRECTIONS, SORT_KEYS
 
 _QUERY: dict[str, tuple[str, dict[str, Any]]] = {
@@ -32,6 +32,21 @@ _QUERY: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "is_public": ("For admins: true, false, or None for all images.", {"enum": ["True", "False", "None"]}),
     "deleted": ("For admins: deleted images alone, or none of them.", {"type": "boolean"}),
+    "sort": ("Keys and directions: name:asc,size:desc.", {"type": "string"}),
+    "id": ("The image with this id, or in:… some of these.", {"type": "string"}),
+    "os_hidden": ("Hidden images alone; left out: the others alone.", {"type": "boolean"}),
+    "owner": ("Images of this project.", {"type": "string"}),
+    "visibility": (
+        "Images of this visibility, or all that the caller may list.",
+        {"enum": ["public", "community", "shared", "private", "all"]},
+    ),
+    "member_status": (
+        "Of the images shared with the caller's project, those that it has met so.",
+        {"enum": ["pending", "accepted", "rejected", "all"]},
+    ),
+    "tag": ("Images with this tag; repeatable.", {"type": "string"}),
+    "created_at": ("Images registered then, or gt:, gte:, lt:, lte:, neq: that time.", {"type": "string"}),
+    "updated_at": ("Images changed then, or gt:, gte:, lt:, lte:, neq: that time.", {"type": "string"}),
     "sort_dir": ("The direction to sort in.", {"enum": list(SORT_DIRECTIONS)}),
 }
 
@@ -41,7 +56,9 @@ _ERRORS = {
     "403": "The caller may not do this.",
     "404": "There is no such image.",
     "409": "The request contradicts what the catalogue holds.",
+    "412": "The image is another than If-Match names.",
     "413": "The body is too large.",
+    "415": "The body's Content-Type is not understood; Accept-Patch says which are.",
     "503": "The database does not answer; try again.",
     "507": "The database has no room left.",
 }
@@ -49,9 +66,10 @@ _EVERY_ROUTE = ("503",)
 _BY_IDENTITY = ("401", "403")
 _BY_METHOD = {
     "GET": ("400", "403", "404"),
-    "POST": ("400", "403", "409", "413", "507"),
-    "PUT": ("400", "403", "404", "409", "413", "507"),
-    "DELETE": ("400", "403", "404", "409", "507"),
+    "POST": ("400", "403", "404", "409", "412", "413", "507"),
+    "PUT": ("400", "403", "404", "409", "412", "413", "507"),
+    "PATCH": ("400", "403", "404", "409", "412", "413", "415", "507"),
+    "DELETE": ("400", "403", "404", "409", "412", "507"),
 }
 
 _ERROR_SCHEMA = {
@@ -95,7 +113,7 @@ def _is_wire_type(kind: Any) -> bool:
 
 def _operation(route: Route, schemas: dict[Any, dict[str, Any]]) -> dict[str, Any]:
     operation: dict[str, Any] = {
-        "operationId": route.handler.__name__,
+        "operationId": _identifier(route),
         "summary": inspect.cleandoc(route.handler.__doc__ or "").partition("\n")[0],
         "parameters": _parameters(route),
         "responses": {str(route.status): {"description": "Done.", **_content(route.answers, schemas)}},
@@ -114,6 +132,12 @@ def _operation(route: Route, schemas: dict[Any, dict[str, Any]]) -> dict[str, An
     return operation
 
 
+def _identifier(route: Route) -> str:
+    """The dialects have handlers of the same name; `/v2` and `/v2/` the same handler."""
+    suffix = {"/v2": "_v2", "/v2/": "_v2_with_slash"}
+    return route.handler.__name__ + ("_v2" if route.path.startswith("/v2/images") else suffix.get(route.path, ""))
+
+
 def _parameters(route: Route) -> list[dict[str, Any]]:
     in_path = [segment[1:-1] for segment in route.path.split("/") if segment.startswith("{")]
     return [
@@ -125,9 +149,11 @@ def _parameters(route: Route) -> list[dict[str, Any]]:
     ]
 
 
-def _content(kind: type[Struct] | str | None, schemas: dict[Any, dict[str, Any]]) -> dict[str, Any]:
+def _content(kind: type[Struct] | Described | str | None, schemas: dict[Any, dict[str, Any]]) -> dict[str, Any]:
     if kind is None:
         return {}
+    if isinstance(kind, Described):
+        return {"content": {kind.media_type: {"schema": kind.schema}}}
     if isinstance(kind, str):
         return {"content": {kind: {"schema": {"type": "string" if kind.startswith("text/") else "object"}}}}
     return {"content": {"application/json": {"schema": schemas[kind]}}}

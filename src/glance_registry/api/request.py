@@ -10,6 +10,7 @@ from starlette.requests import Request as StarletteRequest
 from starlette.types import Receive, Scope
 
 from glance_registry.api.metrics import Metrics
+from glance_registry.api.v2.offer import Offer
 from glance_registry.catalogue.engine import Catalogue
 from glance_registry.model.access import Caller
 from glance_registry.model.contract import Contract
@@ -29,6 +30,7 @@ class Registry(Struct, frozen=True, kw_only=True):
 
     catalogue: Catalogue
     contract: Contract
+    offer: Offer
     default_page: int
     largest_page: int
     largest_body: int

@@ -5,14 +5,28 @@ import re
 from collections.abc import Iterable
 
 from glance_registry.api.errors import MethodNotAllowed
-from glance_registry.api.routes import Route
+from glance_registry.api.route import Route
 from glance_registry.model.errors import NotFound
 
 # What can stand for a part of a path; anything else names nothing, and the database is not asked.
 _PARTS = {
     "image_id": re.compile(r"[A-Za-z0-9._~-]{1,36}"),
+    "tag": re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]+"),
     "member_id": re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,255}"),
 }
+
+
+# "/v2.0/…/v2.N/ are /v2/": the minor versions share their paths.
+_MINOR = re.compile(r"/v2\.\d{1,2}(?=/|$)", re.ASCII)
+
+ABSENT = {
+    "metadefs": "Metadata definitions are not served here.",
+    "tasks": "Tasks are not served here.",
+    "cache": "There is no cache of images here.",
+    "stores": "Several stores are not supported here.",
+    "info": "This is not supported here.",
+}
+"""Parts of the Images API that clients ask for to see whether they are there."""
 
 
 class Router:
@@ -35,6 +49,8 @@ class Router:
 
     def find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
         """The route and the path's variable parts. Raises NotFound or MethodNotAllowed."""
+        if path.startswith("/v2."):
+            path = _MINOR.sub("/v2", path, count=1)
         methods, parts = self._fixed.get(path), dict[str, str]()
         if methods is None:
             methods, parts = self._find_shaped(path)
@@ -55,4 +71,5 @@ class Router:
                 if not all(_PARTS[name].fullmatch(value) for name, value in parts.items()):
                     raise NotFound("Image not found")
                 return methods, parts
-        raise NotFound("There is nothing at this path.")
+        absent = given[2] if len(given) > 2 and given[1] == "v2" else ""
+        raise NotFound(ABSENT.get(absent, "There is nothing at this path."))

@@ -29,7 +29,7 @@ from glance_registry.catalogue.tables import Columns, image_properties, images, 
 from glance_registry.catalogue.visible import Part, Sight, anywhere, in_any, in_part, parts, readable, sight
 from glance_registry.model.access import Caller
 from glance_registry.model.errors import Invalid
-from glance_registry.model.image import ACTIVE
+from glance_registry.model.image import ACTIVE, VISIBILITIES
 from glance_registry.model.query import Query, Sort
 
 MOST_GATHERED = 2_000
@@ -207,7 +207,7 @@ def _behind_marker(shape: Shape, part: Part) -> list[tuple[list[ColumnElement[bo
     keys = _keys(shape.sort)
     if not shape.marked:
         return [([], keys)]
-    if len(keys) == 1 or shape.sort in _DEFAULT_ORDER or part not in _ALL:
+    if len(keys) == 1 or shape.sort in _DEFAULT_ORDER or part.value not in VISIBILITIES:
         return [([_behind(keys, shape.sort)], keys)]
     key, *ties = keys
     return [([key == _marked(0, key), _behind(ties, shape.sort, first=1)], ties), ([_behind([key], shape.sort)], keys)]

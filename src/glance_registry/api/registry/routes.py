@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Registry API's rows of the route table."""
+
+from glance_registry.api.registry import images, member_wire, members, wire
+from glance_registry.api.route import Access, route
+
+READ, WRITE = Access.READ, Access.WRITE
+IMAGE, MEMBERS = "/images/{image_id}", "/images/{image_id}/members"
+MEMBER = MEMBERS + "/{member_id}"
+LIST = (
+    *("limit", "marker", "sort_key", "sort_dir"),
+    *("name", "status", "container_format", "disk_format", "min_ram", "min_disk", "size_min", "size_max"),
+    *("protected", "changes-since", "is_public", "deleted"),
+)
+
+ROUTES = (
+    route("GET", "/images", images.list_images, READ, wire.BriefImages, query=LIST),
+    route("GET", "/images/detail", images.list_images_detail, READ, wire.ShownImages, query=LIST),
+    route("POST", "/images", images.create_image, WRITE, wire.OneImage, takes=wire.ImageRequest),
+    route("GET", IMAGE, images.show_image, READ, wire.OneImage),
+    route("PUT", IMAGE, images.update_image, WRITE, wire.OneImage, takes=wire.ImageRequest),
+    route("DELETE", IMAGE, images.delete_image, WRITE, wire.OneImage),
+    route("GET", MEMBERS, members.list_members, READ, member_wire.Members),
+    route("PUT", MEMBERS, members.replace_members, WRITE, None, takes=member_wire.MembershipsRequest),
+    route("PUT", MEMBER, members.update_member, WRITE, None, takes=member_wire.MemberRequest),
+    route("DELETE", MEMBER, members.delete_member, WRITE, None),
+    route("GET", "/shared-images/{member_id}", members.list_shared_images, READ, member_wire.SharedImages),
+)

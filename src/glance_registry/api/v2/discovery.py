@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a client asks first: which versions are spoken, and what works.
+
+A minor version is listed only when what it stands for works: clients look for these very ids.
+"""
+
+import re
+from http import HTTPStatus
+
+from msgspec import Struct
+
+from glance_registry.api.answer import Answer, encoded_answer, json_answer
+from glance_registry.api.request import Request
+
+SUPPORTED = ("2.9", "2.7", "2.6", "2.5", "2.4", "2.3", "2.2", "2.1", "2.0")
+CURRENT = "2.17"
+"""Locations of their own. Not listed: several stores (2.8, 2.10 to 2.13, 2.15, 2.16) and the cache (2.14)."""
+
+# What of a Host header may stand in a link.
+_HOST = re.compile(r"[A-Za-z0-9._-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
+
+
+class Link(Struct):
+    href: str
+    rel: str = "self"
+
+
+class Version(Struct):
+    id: str
+    status: str
+    links: list[Link]
+
+
+class Versions(Struct):
+    """The versions of the Images API that are served; the first is the newest."""
+
+    versions: list[Version]
+
+
+class OneVersion(Struct):
+    version: Version
+
+
+async def list_versions(request: Request) -> Answer:
+    """The versions of the Images API that are served."""
+    return json_answer(_versions(request))
+
+
+async def list_versions_as_choices(request: Request) -> Answer:
+    """The same as `/versions`, with the status that discovery expects here."""
+    return json_answer(_versions(request), HTTPStatus.MULTIPLE_CHOICES)
+
+
+async def show_version(request: Request) -> Answer:
+    """The version that is current; clients that are given only this path begin here."""
+    return json_answer(OneVersion(_version(request, CURRENT)))
+
+
+async def show_import_methods(request: Request) -> Answer:  # noqa: ARG001 - the shape of a handler
+    """How bytes could be imported: there is no way."""
+    return json_answer({"import-methods": {"description": "Import methods available.", "type": "array", "value": []}})
+
+
+async def show_schema_of_image(request: Request) -> Answer:
+    """The JSON schema of an image, which bodies are checked against."""
+    return _schema(request, "image")
+
+
+async def show_schema_of_images(request: Request) -> Answer:
+    """The JSON schema of a list of images."""
+    return _schema(request, "images")
+
+
+async def show_schema_of_member(request: Request) -> Answer:
+    """The JSON schema of a member."""
+    return _schema(request, "member")
+
+
+async def show_schema_of_members(request: Request) -> Answer:
+    """The JSON schema of a list of members."""
+    return _schema(request, "members")
+
+
+def _schema(request: Request, name: str) -> Answer:
+    return encoded_answer(request.registry.offer.schemas.published[name])
+
+
+def _versions(request: Request) -> Versions:
+    return Versions([_version(request, number) for number in (CURRENT, *SUPPORTED)])
+
+
+def _version(request: Request, number: str) -> Version:
+    status = "CURRENT" if number == CURRENT else "SUPPORTED"
+    return Version(f"v{number}", status, [Link(_endpoint(request) + "/v2/")])
+
+
+def _endpoint(request: Request) -> str:
+    """Where the caller reaches us: as the operator says, else as the request says."""
+    configured = request.registry.offer.public_endpoint
+    if configured:
+        return configured.rstrip("/")
+    forwarded = request.headers.get("x-forwarded-proto", "").lower()
+    scheme = forwarded if forwarded in ("http", "https") else request.scope.get("scheme", "http")
+    host = request.headers.get("host", "")
+    if not _HOST.fullmatch(host):
+        name, port = request.scope.get("server") or ("localhost", None)
+        host = f"{name}:{port}" if port else name
+    return f"{scheme}://{host}"

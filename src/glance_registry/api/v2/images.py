@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Calls on images of the Images API v2: parse, run one operation, answer."""
+
+from http import HTTPStatus
+
+import msgspec
+
+from glance_registry.api.answer import Answer, empty_answer, json_answer
+from glance_registry.api.request import Request
+from glance_registry.api.v2 import conditional, wire
+from glance_registry.api.v2.patch import read_patch
+from glance_registry.api.v2.query import read_query
+from glance_registry.catalogue import images
+from glance_registry.model.access import owner_of_new
+from glance_registry.model.errors import Forbidden, NotFound
+from glance_registry.model.image import ACTIVE, Image
+from glance_registry.model.revision import Step, add_tag, check_may_create, deletion, remove_tag
+from glance_registry.model.status import QUEUED, deactivated, reactivated
+
+_encode = msgspec.json.Encoder().encode
+
+
+async def list_images(request: Request) -> Answer:
+    """The images that the caller may see, page by page, as it wants them chosen and sorted."""
+    registry = request.registry
+    asked = read_query(request.scope["query_string"], registry.default_page, registry.largest_page)
+    found = await registry.catalogue.read(images.find, asked.query, request.caller)
+    listed = wire.ListedImages([wire.shown(image, registry.offer) for image in found], asked.first)
+    # "`next` whenever the page is full"; an empty page is never full.
+    if found and len(found) == asked.query.page.limit:
+        listed.next = asked.following(found[-1].id)
+    body = _encode(listed)
+    return conditional.answer(request, body, conditional.body_etag(body))
+
+
+async def show_image(request: Request) -> Answer:
+    """Everything about one image but its bytes."""
+    image = await request.registry.catalogue.read(images.get, request.image_id, request.caller)
+    body = _encode(wire.shown(image, request.registry.offer))
+    return conditional.answer(request, body, conditional.etag(image))
+
+
+async def create_image(request: Request) -> Answer:
+    """Registers an image; nothing is known of its bytes yet."""
+    registry, now = request.registry, request.registry.now()
+    fields = wire.read_new(await request.read_body(), registry.offer, registry.contract)
+    image_id, given_owner = fields.pop("id", None) or registry.new_id(), fields.pop("owner", None)
+    owner = given_owner if given_owner is not None else owner_of_new(request.caller, None)
+    image = Image(id=image_id, created_at=now, updated_at=now, status=QUEUED, owner=owner, **fields)
+    check_may_create(request.caller, image)
+    added = await registry.catalogue.write(images.add, image)
+    return _one(request, added, HTTPStatus.CREATED)
+
+
+async def update_image(request: Request) -> Answer:
+    """Changes an image: a list of operations on its attributes, all of them or none."""
+    content_type = request.headers.get("content-type", "")
+    step = read_patch(await request.read_body(), content_type, request.registry.offer)
+    return _one(request, await _revise(request, step))
+
+
+async def delete_image(request: Request) -> Answer:
+    """Deletes an image for good; its id is never used again."""
+    await _revise(request, deletion(request.registry.now()))
+    return empty_answer()
+
+
+async def update_tag(request: Request) -> Answer:
+    """Gives an image a tag, if it has it not already."""
+    await _revise(request, add_tag(request.parts["tag"]))
+    return empty_answer()
+
+
+async def delete_tag(request: Request) -> Answer:
+    """Takes a tag from an image."""
+    await _revise(request, remove_tag(request.parts["tag"]))
+    return empty_answer()
+
+
+async def create_deactivation(request: Request) -> Answer:
+    """Keeps everybody from an image's bytes until it is reactivated."""
+    await _revise(request, deactivated)
+    return empty_answer()
+
+
+async def delete_deactivation(request: Request) -> Answer:
+    """Gives a deactivated image's bytes free again."""
+    await _revise(request, reactivated)
+    return empty_answer()
+
+
+async def show_file(request: Request) -> Answer:
+    """An image's bytes: 204 while there are none; those of an active image lie elsewhere."""
+    image = await request.registry.catalogue.read(images.get, request.image_id, request.caller)
+    if image.status == ACTIVE:
+        raise NotFound("The image's bytes are not kept here; its locations say where they are.")
+    if image.status != QUEUED:
+        raise Forbidden(f"An image whose status is '{image.status}' has no bytes for anybody.")
+    return empty_answer()
+
+
+async def replace_file(request: Request) -> Answer:
+    """Refused: bytes are not kept here; say where they lie with a location."""
+    await request.registry.catalogue.read(images.get, request.image_id, request.caller)
+    raise Forbidden("This registry keeps no bytes of images: register where they lie with POST …/locations.")
+
+
+async def _revise(request: Request, step: Step) -> Image:
+    registry = request.registry
+    revision = conditional.guarded(request, step)
+    return await registry.catalogue.write(images.revise, request.image_id, revision, registry.now(), request.caller)
+
+
+def _one(request: Request, image: Image, status: HTTPStatus = HTTPStatus.OK) -> Answer:
+    headers = [(b"etag", conditional.etag(image).encode())]
+    if status is HTTPStatus.CREATED:
+        headers.append((b"location", f"/v2/images/{image.id}".encode()))
+    return json_answer(wire.shown(image, request.registry.offer), status, headers)

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The calls on locations that version 2.17 brought."""
+
+from http import HTTPStatus
+
+from glance_registry.api.answer import Answer, json_answer
+from glance_registry.api.request import Request
+from glance_registry.api.v2 import conditional, wire
+from glance_registry.catalogue import images
+from glance_registry.model.access import check_may_see_locations
+from glance_registry.model.revision import first_place
+
+
+async def list_locations(request: Request) -> Answer:
+    """Where an image's bytes lie, for API servers and admins."""
+    image = await request.registry.catalogue.read(images.get, request.image_id, request.caller)
+    check_may_see_locations(request.caller)
+    return json_answer(wire.shown_locations(image.locations))
+
+
+async def create_location(request: Request) -> Answer:
+    """Says where the bytes of a queued image lie, and what they are; it is active from then on."""
+    registry = request.registry
+    place = wire.read_location(await request.read_body(), registry.offer)
+    step = conditional.guarded(request, first_place(place))
+    image = await registry.catalogue.write(images.revise, request.image_id, step, registry.now(), request.caller)
+    return json_answer(wire.shown(image, registry.offer), HTTPStatus.ACCEPTED)

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every kind of caller and of image, for the tables of what a caller gets."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import httpx
+from tests.conftest import Client, identity
+
+from glance_registry.api.v2.patch import MEDIA_TYPES
+from glance_registry.catalogue import images
+from glance_registry.model.image import COMMUNITY, PUBLIC, SHARED, Image, Location
+from glance_registry.model.member import Member
+from glance_registry.settings import Settings
+
+PATCH = list(MEDIA_TYPES)[-1]
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+IMAGE = Image(id="", name="i", owner="owner", created_at=NOW, updated_at=NOW, locations=(Location("a://b", id=1),))
+OTHER = Member(member_id="other")
+MEMBERS = (Member(member_id="member"), OTHER, Member(member_id="sharer", can_share=True))
+
+# Every image belongs to the project "owner" and has the member "other".
+KINDS: dict[str, dict[str, Any]] = {
+    "public": {"visibility": PUBLIC, "members": MEMBERS},
+    "private": {"visibility": SHARED, "members": (OTHER,)},
+    "shared": {"visibility": SHARED, "members": MEMBERS},
+    "community": {"visibility": COMMUNITY, "members": (OTHER,)},
+    "deleted": {"visibility": PUBLIC, "members": MEMBERS, "deleted_at": NOW},
+}
+
+# The columns of the table below, and how each caller comes.
+CALLERS: dict[str, dict[str, str]] = {
+    "none": {},  # Identity mode none: whoever reaches the port.
+    "admin": identity("admins", "admin"),
+    "writer": identity("services", "service"),
+    "owner": identity("owner", "member"),
+    "sharer": identity("sharer", "member"),  # A member with can_share.
+    "member": identity("member", "member"),
+    "alien": identity("alien", "member"),  # A project that has nothing to do with the image.
+    "user": identity(None, "member"),  # Without a project.
+    "nobody": {},
+    "doubted": {**identity("owner", "admin"), "X-Identity-Status": "Invalid"},
+    "forger": identity("owner", "admin"),  # From an address that is not trusted.
+}
+
+Rows = dict[tuple[str, str, str], dict[str, str]]
+"""What each caller gets, by method, path and kind of image."""
+
+
+def read_table(table: str) -> Rows:
+    """Paths are those of the route table, with <I> for {image_id}, <M> for {member_id}, <T> for {tag}."""
+    heading, *lines = (line.split() for line in table.splitlines() if line)
+    assert heading == list(CALLERS)
+    return {
+        (method, path.replace("<I>", "{image_id}").replace("<M>", "{member_id}").replace("<T>", "{tag}"), kind): dict(
+            zip(heading, wanted, strict=True)
+        )
+        for method, path, kind, *wanted in lines
+    }
+
+
+class Registry:
+    """One database, and three ways to it: without identities, with them, and from an address that is not trusted."""
+
+    def __init__(self, database: str) -> None:
+        trusting = Settings(database=database, contract="queens", identity_mode="context", largest_page=10_000)
+        self._open = Client(Settings(database=database, contract="queens", largest_page=10_000))
+        self._trusted = Client(trusting)
+        self._untrusted = Client(trusting, address="203.0.113.9")
+
+    def send(self, who: str, method: str, path: str, body: Any = None) -> httpx.Response:
+        client = {"none": self._open, "forger": self._untrusted}.get(who, self._trusted)
+        query = "?limit=10000" if path in ("/images", "/images/detail", "/v2/images") else ""
+        headers = CALLERS[who] | ({"Content-Type": PATCH} if method == "PATCH" else {})
+        return client.request(method, path + query, headers=headers, json=body)
+
+    def insert(self, kind: Mapping[str, Any], **more: Any) -> dict[str, str]:
+        """An image of this kind for each caller; their ids."""
+        ids = {who: str(uuid4()) for who in CALLERS}
+        fields = {**{name: value for name, value in kind.items() if name != "members"}, **more}
+        wanted = [
+            images.Kept(Image(**{**_fields(IMAGE), **fields, "id": image_id}), kind["members"])
+            for image_id in ids.values()
+        ]
+        assert self._open.operate(images.add_all, wanted) == len(ids)
+        return ids
+
+    def kept(self) -> dict[str, images.Kept]:
+        """All that the catalogue keeps, by image id."""
+        return {kept.image.id: kept for kept in self._open.operate(images.after, None, "", 10_000)}
+
+    def close(self) -> None:
+        for client in (self._open, self._trusted, self._untrusted):
+            client.close()
+
+
+def _fields(image: Image) -> dict[str, Any]:
+    return {name: getattr(image, name) for name in image.__struct_fields__}

@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images of the Images API: registered, shown, changed, deleted."""
+
+import re
+from typing import Any
+
+import pytest
+from tests.conftest import Client
+
+UUID = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
+FIELDS = {
+    *("id", "name", "status", "visibility", "protected", "os_hidden", "owner", "disk_format", "container_format"),
+    *("size", "virtual_size", "min_disk", "min_ram", "checksum", "os_hash_algo", "os_hash_value", "tags"),
+    *("created_at", "updated_at", "self", "file", "schema"),
+}
+
+
+def replace(name: str, value: Any) -> dict[str, Any]:
+    return {"op": "replace", "path": f"/{name}", "value": value}
+
+
+def add(name: str, value: Any) -> dict[str, Any]:
+    return {"op": "add", "path": f"/{name}", "value": value}
+
+
+def remove(name: str) -> dict[str, Any]:
+    return {"op": "remove", "path": f"/{name}"}
+
+
+def test_a_new_image_is_queued_and_shown_whole(client: Client) -> None:
+    answer = client.post("/v2/images", {"name": "Größe", "os_distro": "debian", "tags": ["b", "a", "b"]})
+    image = answer.json()
+
+    assert answer.status_code == 201
+    assert answer.headers["location"] == image["self"] == f"/v2/images/{image['id']}"
+    assert image.keys() == FIELDS | {"os_distro"}
+    assert (image["status"], image["visibility"], image["name"]) == ("queued", "shared", "Größe")
+    assert (image["tags"], image["os_distro"]) == (["a", "b"], "debian")
+    assert (image["file"], image["schema"]) == (image["self"] + "/file", "/v2/schemas/image")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", image["created_at"])
+    assert client.get(image["self"]).json() == image
+
+
+def test_an_image_without_anything_is_one(client: Client) -> None:
+    image = client.post("/v2/images", {}).json()
+
+    assert image["name"] is None
+    assert image["disk_format"] is None
+    assert (image["min_disk"], image["min_ram"], image["protected"], image["os_hidden"]) == (0, 0, False, False)
+
+
+def test_an_id_may_be_chosen_once(client: Client) -> None:
+    assert client.register(id=UUID)["id"] == UUID
+
+    assert client.post("/v2/images", {"id": UUID}).status_code == 409
+    assert client.delete(f"/v2/images/{UUID}").status_code == 204
+    assert client.post("/v2/images", {"id": UUID}).status_code == 409
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"name": 1}, 400),
+        ({"name": "x" * 256}, 400),
+        ({"visibility": "open"}, 400),
+        ({"disk_format": "floppy"}, 400),
+        ({"container_format": ""}, 400),
+        ({"min_disk": -1}, 400),
+        ({"min_ram": 2**31}, 400),
+        ({"min_ram": "1"}, 400),
+        ({"min_ram": True}, 400),
+        ({"protected": "no"}, 400),
+        ({"tags": "x"}, 400),
+        ({"tags": [""]}, 400),
+        ({"tags": ["x" * 256]}, 400),
+        ({"tags": [str(number) for number in range(129)]}, 413),
+        ({"id": "a/b"}, 400),
+        ({"id": "detail"}, 400),
+        ({"os_distro": None}, 400),
+        ({"os_distro": 12}, 400),
+        ({"p" * 256: ""}, 400),
+        ({"": ""}, 400),
+        ({f"p{number}": "" for number in range(129)}, 413),
+        ({"long": "x" * 65_536}, 400),
+        ({"name": "a\0b"}, 400),
+        ([], 400),
+        ("text", 400),
+        ({"status": "active"}, 403),
+        ({"size": 1}, 403),
+        ({"checksum": "0" * 32}, 403),
+        ({"created_at": "2026-11-23T09:36:08Z"}, 403),
+        ({"self": "x"}, 403),
+        ({"direct_url": "x"}, 403),
+        ({"location": "x"}, 403),
+        ({"deleted": False}, 403),
+        ({"os_glance_import_task": "x"}, 403),
+        ({"locations": [{"url": "http://x/y", "metadata": {}}]}, 403),
+    ],
+)
+def test_what_cannot_be_registered_is_refused_with_a_sentence(sqlite_client: Client, body: Any, status: int) -> None:
+    answer = sqlite_client.post("/v2/images", body)
+
+    assert answer.status_code == status, answer.text
+    assert answer.json()["error"]["message"]
+    assert sqlite_client.get("/v2/images").json()["images"] == []
+
+
+def test_a_body_that_is_no_json_is_refused(sqlite_client: Client) -> None:
+    for content in (b"", b"{", b"\xff", b'{"name": "\\ud800"}'):
+        assert sqlite_client.request("POST", "/v2/images", content=content).status_code == 400
+
+
+def test_the_content_type_of_a_new_image_does_not_matter(sqlite_client: Client) -> None:
+    headers = {"Content-Type": "application/octet-stream"}
+
+    assert sqlite_client.request("POST", "/v2/images", content=b"{}", headers=headers).status_code == 201
+    assert sqlite_client.get("/v2/images", headers=headers).status_code == 200
+
+
+def test_a_change_is_many_operations_or_none(client: Client) -> None:
+    image = client.register(os_distro="debian", min_disk=1)
+
+    changed = client.patch(
+        image["id"],
+        replace("name", "new"),
+        replace("os_distro", "ubuntu"),
+        add("os_version", "24"),
+        replace("min_disk", 2),
+        replace("tags", ["x"]),
+        add("a~1b~0c", "escaped"),
+    )
+    failed = client.patch(image["id"], replace("name", "newer"), remove("absent"))
+
+    assert changed.status_code == 200
+    shown = client.get(image["self"]).json()
+    assert shown == changed.json()
+    assert (shown["name"], shown["os_distro"], shown["os_version"], shown["min_disk"]) == ("new", "ubuntu", "24", 2)
+    assert (shown["tags"], shown["a/b~c"]) == (["x"], "escaped")
+    assert failed.status_code == 409
+
+
+@pytest.mark.parametrize(
+    ("operation", "status"),
+    [
+        (replace("absent", "x"), 409),
+        (remove("absent"), 409),
+        (remove("name"), 403),
+        (replace("status", "active"), 403),
+        (replace("id", UUID), 403),
+        (replace("size", 1), 403),
+        (add("os_glance_x", "y"), 403),
+        (replace("deleted", "true"), 403),
+        (replace("locations", []), 403),
+        (add("locations/-", {"url": "http://x/y", "metadata": {}}), 403),
+        (replace("name", 1), 400),
+        (replace("name", "x" * 256), 400),
+        (replace("disk_format", "floppy"), 400),
+        (replace("visibility", "open"), 400),
+        (replace("tags", ["x", 1]), 400),
+        (add("p", {"deep": 1}), 400),
+        (add("tags/-", "x"), 400),
+        (add("a/b", "x"), 400),
+        ({"op": "replace", "path": "name", "value": "x"}, 400),
+        ({"op": "replace", "path": "/", "value": "x"}, 400),
+        ({"op": "replace", "path": "/~2", "value": "x"}, 400),
+        ({"op": "replace", "path": 1, "value": "x"}, 400),
+        ({"op": "replace", "path": "/name"}, 400),
+        ({"op": "move", "path": "/name", "from": "/x"}, 400),
+        ({"path": "/name", "value": "x"}, 400),
+        ({"op": ["add"], "path": "/name", "value": "x"}, 400),
+        ("replace", 400),
+        (None, 400),
+    ],
+)
+def test_an_operation_that_cannot_be_changes_nothing(sqlite_client: Client, operation: Any, status: int) -> None:
+    image = sqlite_client.register()
+
+    answer = sqlite_client.patch(image["id"], operation)
+
+    assert answer.status_code == status, answer.text
+    assert answer.json()["error"]["message"]
+    assert sqlite_client.get(image["self"]).json() == image
+
+
+def test_the_draft_s_form_of_a_change_adds_only_what_is_not_there(sqlite_client: Client) -> None:
+    image = sqlite_client.register(kept="1")
+    send = sqlite_client.patch
+
+    done = send(image["id"], {"add": "/new", "value": "x"}, {"replace": "/kept", "value": "2"}, version="2.0")
+
+    assert (done.status_code, done.json()["new"], done.json()["kept"]) == (200, "x", "2")
+    assert send(image["id"], {"remove": "/new"}, version="2.0").status_code == 200
+    assert send(image["id"], {"add": "/kept", "value": "x"}, version="2.0").status_code == 409
+    assert send(image["id"], {"add": "/name", "value": "x"}, version="2.0").status_code == 409
+    assert send(image["id"], {"add": "/a", "remove": "/b", "value": "x"}, version="2.0").status_code == 400
+
+
+@pytest.mark.parametrize("content_type", ["application/json", "", "application/openstack-images-v2.2-json-patch"])
+def test_another_form_of_a_change_is_415_and_told_which_are_understood(
+    sqlite_client: Client, content_type: str
+) -> None:
+    image = sqlite_client.register()
+
+    answer = sqlite_client.patch(image["id"], replace("name", "x"), headers={"Content-Type": content_type})
+
+    assert answer.status_code == 415
+    assert answer.headers["accept-patch"] == (
+        "application/openstack-images-v2.0-json-patch, application/openstack-images-v2.1-json-patch"
+    )
+
+
+def test_formats_are_settled_once_the_image_is_active(client: Client) -> None:
+    image = client.add()
+
+    assert client.patch(image["id"], replace("disk_format", "qcow2")).status_code == 403
+    assert client.patch(image["id"], replace("disk_format", "raw"), replace("name", "n")).status_code == 200
+
+
+def test_only_a_writer_makes_an_image_public_or_gives_it_away(sqlite_context: Client) -> None:
+    owner, admin = sqlite_context.caller("owner"), sqlite_context.caller("admins", "admin")
+    image = owner.register()
+
+    assert image["owner"] == "owner"
+    assert owner.post("/v2/images", {"visibility": "public"}).status_code == 403
+    assert owner.post("/v2/images", {"owner": "else"}).status_code == 403
+    assert owner.patch(image["id"], replace("visibility", "public")).status_code == 403
+    assert owner.patch(image["id"], replace("owner", "else")).status_code == 403
+    assert owner.patch(image["id"], replace("owner", "owner"), replace("visibility", "community")).status_code == 200
+    given = admin.patch(image["id"], replace("visibility", "public"), replace("owner", "else"))
+    assert (given.json()["visibility"], given.json()["owner"]) == ("public", "else")
+    assert admin.register(owner="else")["owner"] == "else"
+
+
+def test_a_protected_image_is_not_deleted(client: Client) -> None:
+    image = client.register(protected=True, os_distro="debian", tags=["t"])
+
+    assert client.delete(image["self"]).status_code == 403
+    assert client.patch(image["id"], replace("protected", False)).status_code == 200
+    assert client.delete(image["self"]).status_code == 204
+    for method in ("GET", "DELETE"):
+        assert client.request(method, image["self"]).status_code == 404
+    assert client.patch(image["id"], replace("name", "x")).status_code == 404
+
+
+def test_tags_come_and_go_one_by_one(client: Client) -> None:
+    image = client.register(tags=["a"])
+    path = image["self"] + "/tags/"
+
+    assert client.put(path + "é b").status_code == 204
+    assert client.put(path + "a").status_code == 204
+    assert client.get(image["self"]).json()["tags"] == ["a", "é b"]
+    assert client.delete(path + "a").status_code == 204
+    assert client.delete(path + "a").status_code == 404
+    assert client.put(path + "x" * 256).status_code == 400
+    assert client.get(image["self"]).json()["tags"] == ["é b"]
+
+
+def test_no_more_tags_than_an_image_may_have(sqlite_client: Client) -> None:
+    image = sqlite_client.register(tags=[f"t{number}" for number in range(128)])
+
+    assert sqlite_client.put(image["self"] + "/tags/one-more").status_code == 413
+    assert sqlite_client.put(image["self"] + "/tags/t5").status_code == 204
+
+
+def test_an_image_is_deactivated_and_reactivated(client: Client) -> None:
+    image_id = client.add()["id"]
+    actions = f"/v2/images/{image_id}/actions/"
+
+    for action, status in (("deactivate", "deactivated"), ("deactivate", "deactivated"), ("reactivate", "active")):
+        assert client.post(actions + action).status_code == 204
+        assert client.get(f"/v2/images/{image_id}").json()["status"] == status
+    queued = client.register()
+    for action in ("deactivate", "reactivate"):
+        assert client.post(f"{queued['self']}/actions/{action}").status_code == 403
+
+
+def test_the_file_of_an_image_says_where_its_bytes_are(sqlite_client: Client) -> None:
+    queued, active = sqlite_client.register(), sqlite_client.add()
+
+    empty = sqlite_client.get(queued["file"])
+
+    assert (empty.status_code, empty.content) == (204, b"")
+    assert sqlite_client.get(f"/v2/images/{active['id']}/file").status_code == 404
+    assert sqlite_client.request("PUT", queued["file"], content=b"bytes").status_code == 403
