@@ -2,6 +2,7 @@
 """What is special about the catalogue in one SQLite file: groups of writes, long reads, a file that cannot be used."""
 
 import asyncio
+import sqlite3
 import stat
 import threading
 from collections.abc import Iterator
@@ -9,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import OperationalError
 from tests.catalogue.examples import ADMIN, everything, image
 
 from glance_registry.catalogue import images
@@ -254,7 +254,7 @@ def test_a_file_that_cannot_be_opened_is_unavailable(loop: asyncio.Runner, tmp_p
 def test_a_new_file_is_its_owner_s_alone(loop: asyncio.Runner, tmp_path: Path) -> None:
     async def create() -> Catalogue:
         catalogue = open_catalogue(f"sqlite:///{tmp_path / 'new.sqlite'}")
-        with pytest.raises(OperationalError):  # It has no tables.
+        with pytest.raises(sqlite3.OperationalError):  # It has no tables.
             await catalogue.write(images.add, image())
         return catalogue
 

@@ -8,8 +8,8 @@ from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
-from glance_registry.api.registry import member_wire, wire
-from glance_registry.api.routes import LIST, ROUTES, Access, Route
+from glance_registry.api.routes import ROUTES, Access, Route
+from glance_registry.api.v2.patch import MEDIA_TYPES
 from glance_registry.model.query import SORT_KEYS
 
 IMAGE = {
@@ -31,17 +31,34 @@ IMAGE = {
     "properties": {"arch": "x86_64", "a": ""},
     "created_at": "2011-02-03T04:05:06.000007",
 }
-BODIES: dict[Any, tuple[dict[str, Any], ...]] = {
-    wire.ImageRequest: (
-        {"image": IMAGE},
-        {"image": {**IMAGE, "properties": [{"name": "arch", "value": "x86_64"}, {"key": "a", "value": "b"}]}},
-        {"image": {"status": "killed"}, "from_state": "active"},
-        {"image": {"disk_format": "raw", "container_format": "bare"}},
-    ),
-    member_wire.MembershipsRequest: (
+NEW = (
+    {"image": IMAGE},
+    {"image": {**IMAGE, "properties": [{"name": "arch", "value": "x86_64"}, {"key": "a", "value": "b"}]}},
+    {"image": {"status": "killed"}, "from_state": "active"},
+    {"image": {"disk_format": "raw", "container_format": "bare"}},
+)
+PLACE = {"url": "http://store/2", "metadata": {}, "validation_data": {"checksum": "0" * 32, "os_hash_algo": "md5"}}
+BODIES: dict[str, tuple[Any, ...]] = {
+    "POST /images": NEW,
+    "PUT /images/{image_id}": NEW,
+    "PUT /images/{image_id}/members": (
         {"memberships": [{"member_id": "m", "can_share": True}, {"member_id": "n", "can_share": "no"}]},
     ),
-    member_wire.MemberRequest: ({"member": {"can_share": "1"}},),
+    "PUT /images/{image_id}/members/{member_id}": ({"member": {"can_share": "1"}},),
+    "POST /v2/images": (
+        {"name": "noble", "visibility": "shared", "tags": ["lts", "lts"], "min_disk": 1, "os_distro": "ubuntu"},
+        {"id": IMAGE["id"], "disk_format": "qcow2", "container_format": "bare", "protected": False, "os_hidden": True},
+        {"locations": [PLACE], "owner": "tenant"},
+    ),
+    "PATCH /v2/images/{image_id}": (
+        [{"op": "replace", "path": "/name", "value": "jammy"}, {"op": "remove", "path": "/arch"}],
+        [{"op": "add", "path": "/tags", "value": ["a", "b"]}, {"op": "add", "path": "/a~1b~0", "value": "c"}],
+        [{"op": "add", "path": "/locations/-", "value": PLACE}, {"op": "replace", "path": "/min_ram", "value": 7}],
+        [{"replace": "/visibility", "value": "community"}, {"add": "/locations", "value": []}],
+    ),
+    "POST /v2/images/{image_id}/locations": (PLACE,),
+    "POST /v2/images/{image_id}/members": ({"member": "m"},),
+    "PUT /v2/images/{image_id}/members/{member_id}": ({"status": "accepted"},),
 }
 ODD_TEXTS = (
     *("", " ", "\0", "a\0b", "\x7f", "\x1b[31m", "\r\nx: y", "ä", "\u2028", "\U0001f40b", "e\u0301", "%00", "%2F"),
@@ -59,11 +76,48 @@ ODD_BYTES = (
 )
 HEADERS = (
     *("x-identity-status", "x-user-id", "x-tenant-id", "x-project-id", "x-roles", "x-glance-registry-purge-props"),
+    *("if-match", "if-none-match", "x-forwarded-proto", "host"),
     *("accept", "x-openstack-request-id", "content-type", "content-length", "authorization", "x-auth-token", "range"),
 )
-PLAIN = ("Confirmed", "admin", "tenant", "true", "application/json", "req-1", "0", "Basic YTpi", "bytes=0-1")
-QUERY = (*LIST, "property-arch", "property-", "filters", "sort", "q")
-QUERY_VALUES = (*SORT_KEYS, "asc", "desc", "1", "25", "True", "active", "raw", IMAGE["id"], "2026-11-23T09:36:08Z")
+PLAIN = (
+    *MEDIA_TYPES,
+    '"1"',
+    "*",
+    "Confirmed",
+    "admin",
+    "tenant",
+    "true",
+    "application/json",
+    "req-1",
+    "0",
+    "Basic YTpi",
+    "bytes=0-1",
+)
+QUERY = (
+    *sorted({name for route in ROUTES for name in route.query}),
+    "property-arch",
+    "property-",
+    "filters",
+    "sort",
+    "q",
+)
+QUERY_VALUES = (
+    *SORT_KEYS,
+    'in:raw,"a,b"',
+    "gt:2026-11-23T09:36:08Z",
+    "neq:raw",
+    "name:asc,size:desc",
+    "all",
+    "asc",
+    "desc",
+    "1",
+    "25",
+    "True",
+    "active",
+    "raw",
+    IMAGE["id"],
+    "2026-11-23T09:36:08Z",
+)
 MEMBERS = ("m", "tenant", "ä")
 
 
@@ -108,9 +162,11 @@ class Mutator:
         image_id = self._random.choice(ODD_TEXTS) if self._chance(0.1) else self._random.choice(self._image_ids)
         member_id = self._random.choice(ODD_TEXTS) if self._chance(0.1) else self._random.choice(MEMBERS)
         headers = [self._header() for _ in range(self._random.choice([0, 0, 1, 3]))]
+        if route.method == "PATCH" and self._chance(0.9):
+            headers.append((b"content-type", self._random.choice(list(MEDIA_TYPES)).encode()))
         return Request(
             self._random.choice(["HEAD", "PATCH", "BREW"]) if self._chance(0.02) else route.method,
-            route.path.format(image_id=image_id, member_id=member_id),
+            route.path.format(image_id=image_id, member_id=member_id, tag=self._random.choice((*MEMBERS, *ODD_TEXTS))),
             self._query() if self._chance(0.5) else b"",
             [*(identity if self._chance(0.8) else []), *headers],
             self._body(route, image_id),
@@ -145,10 +201,11 @@ class Mutator:
     def _body(self, route: Route, image_id: str) -> bytes:
         if route.method in ("GET", "DELETE") and self._chance(0.9):
             return b""
-        kind = self._random.choice(list(BODIES)) if self._chance(0.05) else route.takes
-        value: Any = json.loads(json.dumps(self._random.choice(BODIES.get(kind, BODIES[wire.ImageRequest]))))
-        if "id" in value.get("image", {}):
-            value["image"]["id"] = image_id
+        kind = self._random.choice(list(BODIES)) if self._chance(0.05) else f"{route.method} {route.path}"
+        value: Any = json.loads(json.dumps(self._random.choice(BODIES.get(kind, NEW))))
+        image = value.get("image", value) if isinstance(value, dict) else {}
+        if "id" in image:
+            image["id"] = image_id
         for _ in range(self._random.choice([0, 1, 1, 2])):
             value = self._bent(value)
         text = json.dumps(value, ensure_ascii=self._chance(0.5)).encode(errors="surrogatepass")

@@ -9,14 +9,13 @@ operation each. Driver errors become ours here and nowhere else.
 import random
 import sqlite3
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import (
     URL,
     BigInteger,
     ColumnElement,
-    CompoundSelect,
     Connection,
     Select,
     Text,
@@ -27,8 +26,8 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemy
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.types import NullType
-from sqlalchemy.util import await_only
 
+from glance_registry.catalogue.prepared import Prepared
 from glance_registry.catalogue.urls import read_url
 from glance_registry.model.errors import Conflict, Invalid, RegistryError, StorageFull, Unavailable
 
@@ -70,44 +69,6 @@ def bind(operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> Calla
     return run
 
 
-class Prepared:
-    """A constant statement, compiled once for each kind of database and then handed to the driver.
-
-    For the reads that every user makes: there SQLAlchemy's execution costs more than the query. Rows are plain
-    tuples, as the driver has them. A failure is left to SQLAlchemy, which runs the statement again and knows
-    what to do.
-    """
-
-    def __init__(self, statement: Select[Any] | CompoundSelect[Any]) -> None:
-        self.statement = statement
-        self._compiled: dict[str, tuple[str, list[str], dict[str, Any]]] = {}
-
-    def all(self, connection: Connection, parameters: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
-        sql, names, constants = self._compiled.get(connection.dialect.name) or self._compile(connection)
-        known = {**constants, **parameters} if constants else parameters
-        values = [known[name] for name in names]
-        driver: Any = connection.connection.driver_connection
-        try:
-            if connection.dialect.name == "sqlite":
-                return driver.execute(sql, values).fetchall()  # type: ignore[no-any-return]
-            return await_only(driver.fetch(sql, *values))
-        except Exception:
-            return connection.execute(self.statement, dict(parameters)).all()
-
-    def first(self, connection: Connection, parameters: Mapping[str, Any]) -> Sequence[Any] | None:
-        """The only row, or None."""
-        rows = self.all(connection, parameters)
-        return rows[0] if rows else None
-
-    def _compile(self, connection: Connection) -> tuple[str, list[str], dict[str, Any]]:
-        compiled = self.statement.compile(dialect=connection.dialect)
-        assert compiled.positiontup is not None  # Both of our drivers number their parameters.
-        # What is not handed in with each call: SQLAlchemy's own parameters, such as an offset of 0.
-        constants = {name: value for name, value in compiled.params.items() if value is not None}
-        self._compiled[connection.dialect.name] = str(compiled), compiled.positiontup, constants
-        return self._compiled[connection.dialect.name]
-
-
 _ONE = Prepared(select(1))
 
 
@@ -140,16 +101,15 @@ def translate(error: Exception) -> Exception:
     """
     if isinstance(error, RegistryError):
         return error
-    if isinstance(error, IntegrityError):
+    if isinstance(error, IntegrityError | sqlite3.IntegrityError):
         return Conflict("The change contradicts another one made at the same time.")
     if isinstance(error, OSError | PoolTimeoutError | TimeoutError):
         return Unavailable("The database does not answer.")
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(cause, sqlite3.Error):
+        return _translate_sqlite(getattr(cause, "sqlite_errorcode", 0)) or error
     if not isinstance(error, DBAPIError):
         return Unavailable("The database does not answer.") if _connection_lost(error) else error
-    cause = error.orig
-    sqlite_code = getattr(cause, "sqlite_errorcode", None)
-    if sqlite_code is not None:
-        return _translate_sqlite(sqlite_code) or error
     return _translate_sqlstate(getattr(cause, "sqlstate", None), error) or error
 
 

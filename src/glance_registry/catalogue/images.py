@@ -11,7 +11,8 @@ from sqlalchemy import Connection, bindparam, func, insert, select, tuple_, unio
 from glance_registry.catalogue import properties
 from glance_registry.catalogue.instants import to_column
 from glance_registry.catalogue.paging import page
-from glance_registry.catalogue.rows import Stored, as_member, as_member_row, as_row, as_stored, locked, seen
+from glance_registry.catalogue.prepared import PreparedWrite
+from glance_registry.catalogue.rows import WRITTEN, Stored, as_member, as_member_row, as_row, as_stored, locked, seen
 from glance_registry.catalogue.tables import image_members, images, tombstones
 from glance_registry.model.access import Caller, check_may_change, check_may_modify, permitted
 from glance_registry.model.contract import Contract
@@ -21,18 +22,21 @@ from glance_registry.model.member import Member
 from glance_registry.model.query import Query
 from glance_registry.model.revision import check_may_revise
 
-_ID_TAKEN = union_all(
-    select(images.c.id).where(images.c.id == bindparam("image_id")),
-    select(tombstones.c.id).where(tombstones.c.id == bindparam("image_id")),
+_ID_TAKEN = PreparedWrite(
+    union_all(
+        select(images.c.id).where(images.c.id == bindparam("image_id")),
+        select(tombstones.c.id).where(tombstones.c.id == bindparam("image_id")),
+    )
 )
 _IDS_TAKEN = union_all(
     select(images.c.id).where(images.c.id.in_(bindparam("ids", expanding=True))),
     select(tombstones.c.id).where(tombstones.c.id.in_(bindparam("ids", expanding=True))),
 )
-_INSERT = insert(images).returning(images.c.number)
+_INSERT = PreparedWrite(insert(images).returning(images.c.number), WRITTEN)
 _INSERT_ALL = insert(images).returning(images.c.id, images.c.number)
-_SAVE = update(images).where(
-    images.c.number == bindparam("image_number"), images.c.version == bindparam("read_version")
+_SAVE = PreparedWrite(
+    update(images).where(images.c.number == bindparam("image_number"), images.c.version == bindparam("read_version")),
+    WRITTEN,
 )
 
 
@@ -53,9 +57,9 @@ def find(connection: Connection, query: Query, caller: Caller) -> list[Image]:
 
 def add(connection: Connection, image: Image) -> Image:
     """Register an image. Raises Conflict when its id was ever used before."""
-    if connection.execute(_ID_TAKEN, {"image_id": image.id}).first() is not None:
+    if _ID_TAKEN.run(connection, {"image_id": image.id}).rows:
         raise Conflict(f"Image with identifier {image.id} already exists!")
-    number = connection.execute(_INSERT, as_row(image)).scalar_one()
+    ((number,),) = _INSERT.run(connection, as_row(image)).rows
     properties.add(connection, [Stored(number, image)])
     return image
 
@@ -156,8 +160,8 @@ def ids_taken(connection: Connection, ids: Sequence[str]) -> set[str]:
 
 def _save(connection: Connection, number: int, old: Image, new: Image) -> Image:
     """Replace the row of the version before this one. Raises Conflict when another change came between."""
-    outcome = connection.execute(_SAVE, {"image_number": number, "read_version": old.version, **as_row(new)})
-    if outcome.rowcount != 1:
+    saved = _SAVE.run(connection, {"image_number": number, "read_version": old.version, **as_row(new)})
+    if saved.changed != 1:
         raise Conflict(f"Image {new.id} was changed by another request at the same time.")
     properties.replace(connection, Stored(number, old), new)
     return new

@@ -19,11 +19,24 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
-from sqlalchemy import BigInteger, ColumnElement, Connection, Select, and_, bindparam, or_, select, tuple_, union_all
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    literal_column,
+    or_,
+    select,
+    tuple_,
+    union_all,
+)
 
 from glance_registry.catalogue import filters
-from glance_registry.catalogue.engine import Prepared, among, listed, unindexed
+from glance_registry.catalogue.engine import among, listed, unindexed
 from glance_registry.catalogue.filters import Conditions
+from glance_registry.catalogue.prepared import Prepared
 from glance_registry.catalogue.rows import ROW
 from glance_registry.catalogue.tables import Columns, image_properties, images, sorted_as
 from glance_registry.catalogue.visible import Part, Sight, anywhere, in_any, in_part, parts, readable, sight
@@ -75,7 +88,6 @@ def page(connection: Connection, query: Query, caller: Caller) -> Sequence[Seque
     query, place = settled
     values = {**filters.parameters(query), "project": caller.project, "limit": query.page.limit}
     values |= {f"after{i}": value for i, value in enumerate(place or ())}
-    values["too_many"] = MOST_GATHERED + 1
     conditions = filters.shape(query)
     way, numbers = _way(connection, query, conditions, values)
     if numbers is not None:
@@ -127,7 +139,7 @@ def _way(
     if by_default and len(query.properties) == 1:
         return Way(lead=0), None
     few: list[int] | None = None
-    for probe in _probes(conditions, by_default):
+    for probe in _probes(conditions, by_default, MOST_GATHERED):
         found = [number for (number,) in probe.all(connection, values)]
         if len(found) <= MOST_GATHERED and (few is None or len(found) < len(few)):
             few = found
@@ -148,8 +160,9 @@ def _leading_filter(query: Query) -> str | None:
 
 
 @lru_cache(maxsize=256)
-def _probes(conditions: Conditions, by_default: bool) -> list[Prepared]:
-    """For each condition that an index serves: the numbers of the images that meet it, up to one too many."""
+def _probes(conditions: Conditions, by_default: bool, most: int) -> list[Prepared]:
+    """For each condition that an index serves: the numbers of the images that meet it, up to one too many. The limit is
+    no parameter: PostgreSQL plans for it."""
     found: list[Select[Any]] = [
         select(image_properties.c.image_number).where(filters.property_is(i)) for i in range(conditions.properties)
     ]
@@ -158,7 +171,7 @@ def _probes(conditions: Conditions, by_default: bool) -> list[Prepared]:
         found.append(select(images.c.number).where(images.c.updated_at > since))
     if conditions.deleted is False:
         found += _field_probes(conditions, by_default)
-    return [Prepared(probe.limit(bindparam("too_many", type_=BigInteger()))) for probe in found]
+    return [Prepared(probe.limit(literal_column(str(most + 1)))) for probe in found]
 
 
 def _field_probes(conditions: Conditions, by_default: bool) -> Iterator[Select[Any]]:

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, insert
 
 from glance_registry.catalogue.instants import to_column
+from glance_registry.catalogue.prepared import PreparedWrite
 from glance_registry.catalogue.rows import Stored
 from glance_registry.catalogue.tables import image_properties
 from glance_registry.model.image import Image
@@ -18,8 +19,10 @@ from glance_registry.model.query import TAG
 LONGEST_PLAIN = 255
 _PREFIX = 192
 
-_INSERT = insert(image_properties)
-_DELETE = delete(image_properties).where(*(column == bindparam(f"old_{column.name}") for column in image_properties.c))
+_INSERT = PreparedWrite(insert(image_properties), image_properties.c.keys())
+_DELETE = PreparedWrite(
+    delete(image_properties).where(*(column == bindparam(f"old_{column.name}") for column in image_properties.c))
+)
 
 
 def search_key(value: str) -> str:
@@ -32,7 +35,7 @@ def search_key(value: str) -> str:
 
 def add(connection: Connection, stored: Iterable[Stored]) -> None:
     """Index the properties of new images."""
-    _insert(connection, [entry for image in stored for entry in entries(image)])
+    _INSERT.run_all(connection, [entry for image in stored for entry in entries(image)])
 
 
 def entries(stored: Stored) -> list[dict[str, Any]]:
@@ -44,9 +47,8 @@ def replace(connection: Connection, stored: Stored, new: Image | None) -> None:
     """Bring the index of a stored image from the properties that it has to those of its new value, or to none."""
     old_pairs, new_pairs = _pairs(stored.image), _pairs(new) if new else set()
     gone = [_entry(stored, *pair) for pair in old_pairs - new_pairs]
-    if gone:
-        connection.execute(_DELETE, [{f"old_{column}": value for column, value in entry.items()} for entry in gone])
-    _insert(connection, [_entry(stored, *pair) for pair in new_pairs - old_pairs])
+    _DELETE.run_all(connection, [{f"old_{column}": value for column, value in entry.items()} for entry in gone])
+    _INSERT.run_all(connection, [_entry(stored, *pair) for pair in new_pairs - old_pairs])
 
 
 def _pairs(image: Image) -> set[tuple[str, str]]:
@@ -60,8 +62,3 @@ def _entry(stored: Stored, name: str, value: str) -> dict[str, Any]:
         "created_at": to_column(stored.image.created_at),
         "image_number": stored.number,
     }
-
-
-def _insert(connection: Connection, entries: list[dict[str, Any]]) -> None:
-    if entries:
-        connection.execute(_INSERT, entries)

@@ -14,7 +14,8 @@ from sqlalchemy import Connection, literal_column, select
 from sqlalchemy.exc import DBAPIError
 
 from glance_registry.catalogue.connections import ConnectionLost, Connections
-from glance_registry.catalogue.engine import Prepared, T
+from glance_registry.catalogue.engine import T
+from glance_registry.catalogue.prepared import Prepared
 from glance_registry.model.errors import Unavailable
 
 SECONDS = 5

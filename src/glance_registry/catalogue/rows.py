@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import msgspec
 from sqlalchemy import Connection, bindparam, select
 
-from glance_registry.catalogue.engine import Prepared
 from glance_registry.catalogue.instants import from_column, to_column
+from glance_registry.catalogue.prepared import Prepared, PreparedWrite
 from glance_registry.catalogue.tables import images
 from glance_registry.catalogue.visible import Sight, readable, sight
 from glance_registry.model.access import Caller
@@ -37,9 +37,12 @@ _write_json = msgspec.json.Encoder().encode
 ROW = select(images)
 """What `as_stored` reads."""
 
+WRITTEN = [column.name for column in images.c if column.name != "number"]
+"""What `as_row` gives."""
+
 _BY_ID = ROW.where(images.c.id == bindparam("image_id"))
 _SEEN_BY_ID = {sight: Prepared(_BY_ID.where(readable(sight))) for sight in Sight}
-_BY_ID_TO_CHANGE = _BY_ID.with_for_update()
+_BY_ID_TO_CHANGE = PreparedWrite(_BY_ID.with_for_update())
 
 
 def seen(connection: Connection, image_id: str, caller: Caller) -> Stored:
@@ -52,9 +55,8 @@ def seen(connection: Connection, image_id: str, caller: Caller) -> Stored:
 
 def locked(connection: Connection, image_id: str) -> Stored:
     """An image that is not deleted, locked against other changes. Raises NotFound."""
-    row = connection.execute(_BY_ID_TO_CHANGE, {"image_id": image_id}).first()
-    stored = None if row is None else as_stored(row)
-    if stored is None or stored.image.deleted:
+    rows = _BY_ID_TO_CHANGE.run(connection, {"image_id": image_id}).rows
+    if not rows or (stored := as_stored(rows[0])).image.deleted:
         raise NotFound("Image not found")
     return stored
 

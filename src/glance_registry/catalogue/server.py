@@ -33,8 +33,9 @@ class Limits(Struct, frozen=True, kw_only=True):
     """How often a write is begun, when the server wants it again or its connection is lost."""
 
 
-PLANNER = {"enable_bitmapscan": "off", "jit": "off"}
-"""A bitmap, and compiled code, pay when much is read. Each of our reads wants the beginning of an index."""
+PLANNER = {"enable_bitmapscan": "off", "enable_seqscan": "off", "jit": "off"}
+"""Reading all, bitmaps and compiled code pay when much is wanted. Each of our statements wants a row by its key or the
+beginning of an index, which a plan for parameters that are not known yet could take for more."""
 
 
 class ServerCatalogue(Catalogue):

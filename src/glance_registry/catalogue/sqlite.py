@@ -298,7 +298,7 @@ class _Writer(threading.Thread):
         except Exception as error:
             log.error("a group of %d writes failed", len(batch), exc_info=error)
             self._rollback()
-            reason = translate(_wrapped(error))
+            reason = translate(error)
             return [_Outcome(job, error=reason) for job in batch]
         return outcomes
 
@@ -321,13 +321,6 @@ class _Writer(threading.Thread):
                 self._driver.execute("ROLLBACK")
             except sqlite3.Error:
                 log.exception("a rollback failed")
-
-
-def _wrapped(error: Exception) -> Exception:
-    """BEGIN and COMMIT go to the driver directly; give its error the form that `translate` reads."""
-    if isinstance(error, sqlite3.Error):
-        return OperationalError("", None, error)
-    return error
 
 
 def _deliver(outcomes: list[_Outcome]) -> None:

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Constant statements, compiled once: where SQLAlchemy's execution costs more than the database's."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import CompoundSelect, Connection, Select
+from sqlalchemy.sql.dml import UpdateBase
+from sqlalchemy.util import await_only
+
+
+class Prepared:
+    """A constant statement, compiled once for each kind of database and then handed to the driver.
+
+    For the reads that every user makes: there SQLAlchemy's execution costs more than the query. Rows are plain
+    tuples, as the driver has them. A failure is left to SQLAlchemy, which runs the statement again and knows
+    what to do.
+    """
+
+    def __init__(self, statement: Select[Any] | CompoundSelect[Any]) -> None:
+        self.statement = statement
+        self._compiled: dict[str, tuple[str, list[str], dict[str, Any]]] = {}
+
+    def all(self, connection: Connection, parameters: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
+        sql, names, constants = self._compiled.get(connection.dialect.name) or self._compile(connection)
+        known = {**constants, **parameters} if constants else parameters
+        values = [known[name] for name in names]
+        try:
+            if connection.dialect.name == "sqlite":
+                return _driver(connection).execute(sql, values).fetchall()  # type: ignore[no-any-return]
+            return await_only(_driver(connection).fetch(sql, *values))
+        except Exception:
+            return connection.execute(self.statement, dict(parameters)).all()
+
+    def first(self, connection: Connection, parameters: Mapping[str, Any]) -> Sequence[Any] | None:
+        """The only row, or None."""
+        rows = self.all(connection, parameters)
+        return rows[0] if rows else None
+
+    def _compile(self, connection: Connection) -> tuple[str, list[str], dict[str, Any]]:
+        compiled = self.statement.compile(dialect=connection.dialect)
+        assert compiled.positiontup is not None  # Both of our drivers number their parameters.
+        # What is not handed in with each call: SQLAlchemy's own parameters, such as an offset of 0.
+        constants = {name: value for name, value in compiled.params.items() if value is not None}
+        self._compiled[connection.dialect.name] = str(compiled), compiled.positiontup, constants
+        return self._compiled[connection.dialect.name]
+
+
+class Done(NamedTuple):
+    """What a write came to."""
+
+    rows: Sequence[Sequence[Any]]
+    changed: int
+    """How many rows."""
+
+
+class PreparedWrite:
+    """A constant statement of a write's transaction, compiled once for SQLite and then handed to its driver.
+
+    On a server SQLAlchemy sends it, which knows what a failure means for the transaction. `columns` are those that an
+    INSERT or UPDATE sets: from parameters of the same names.
+    """
+
+    def __init__(self, statement: Select[Any] | CompoundSelect[Any] | UpdateBase, columns: Iterable[str] = ()) -> None:
+        self._statement = statement
+        self._columns = list(columns)
+        self._compiled: tuple[str, list[str]] | None = None
+
+    def run(self, connection: Connection, parameters: Mapping[str, Any]) -> Done:
+        if connection.dialect.name != "sqlite":
+            result = connection.execute(self._statement, dict(parameters))
+            return Done(result.all() if result.returns_rows else (), result.rowcount)
+        sql, names = self._compiled or self._compile(connection)
+        cursor = _driver(connection).execute(sql, [parameters[name] for name in names])
+        return Done(cursor.fetchall(), cursor.rowcount)
+
+    def run_all(self, connection: Connection, many: Sequence[Mapping[str, Any]]) -> None:
+        if not many:
+            return
+        if connection.dialect.name != "sqlite":
+            connection.execute(self._statement, [dict(one) for one in many])
+            return
+        sql, names = self._compiled or self._compile(connection)
+        _driver(connection).executemany(sql, [[one[name] for name in names] for one in many])
+
+    def _compile(self, connection: Connection) -> tuple[str, list[str]]:
+        compiled = self._statement.compile(dialect=connection.dialect, column_keys=self._columns)
+        assert compiled.positiontup is not None
+        self._compiled = str(compiled), compiled.positiontup
+        return self._compiled
+
+
+def _driver(connection: Connection) -> Any:
+    return connection.connection.driver_connection
