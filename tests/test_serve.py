@@ -273,6 +273,20 @@ def test_two_workers_share_one_file_and_count_together(tmp_path: Path) -> None:
     assert list(tmp_path.glob("glance-registry-metrics-*")) == []
 
 
+@pytest.mark.parametrize("command", [["export"], ["db", "check"], ["db", "upgrade"]], ids=" ".join)
+def test_a_command_that_comes_and_goes_takes_no_log_from_under_the_program(tmp_path: Path, command: list[str]) -> None:
+    """A process that closes a database file gives up its locks on it: then the command would believe itself alone."""
+    with Server(tmp_path, "sqlite:///r.sqlite") as server:
+        server.add(id="before")
+        assert server.http.get("/healthcheck").status_code == 200
+        assert run_program(tmp_path, *command, "--database", "sqlite:///r.sqlite").returncode == 0
+        server.add(id="after")
+        server.kill_all()
+
+    kept = run_program(tmp_path, "export", "--database", "sqlite:///r.sqlite").stdout
+    assert {json.loads(line)["id"] for line in kept.splitlines()} == {"before", "after"}
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds the workers as Linux names them")
 def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
     with Server(tmp_path, "sqlite:///two.sqlite", "--workers", "2") as server:

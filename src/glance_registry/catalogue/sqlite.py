@@ -7,7 +7,6 @@ thread per process, which takes all that are waiting into one transaction: one f
 """
 
 import asyncio
-import errno
 import logging
 import os
 import sqlite3
@@ -16,7 +15,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
@@ -44,7 +42,7 @@ _TICKS_ON_LOOP = 10
 
 _READ_THREADS = 2
 
-_NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
+_CREATE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
 
 _HEADER = b"SQLite format 3\0"
 
@@ -74,29 +72,39 @@ def connect(url: URL, *, read_only: bool = False) -> Connection:
 def create_file(url: URL) -> None:
     """Create the database's file for its owner alone, unless it is there: it may hold credentials of stores.
 
-    Raises Unavailable when it can neither be written nor read.
+    A file that is there is not opened: when a process closes a file, the kernel drops all locks that it has on it
+    (fcntl(2)), those of SQLite's connections, too. Another process then believes itself alone and removes the log in
+    which this one goes on to write. Raises Unavailable when it can neither be written nor read.
     """
-    assert url.database is not None
-    try:
-        os.close(os.open(url.database, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-    except OSError as error:
-        if error.errno not in _NOT_WRITABLE or not os.access(url.database, os.R_OK):
+    path = url.database or ""
+    if not os.path.exists(path):  # noqa: PTH110 - the path is a text
+        try:
+            os.close(os.open(path, _CREATE, 0o600))
+        except FileExistsError:
+            return
+        except OSError as error:
             raise Unavailable(f"The database file cannot be opened: {error.strerror}.") from error
-        _keep_writable(url.database)
+    if not os.path.isfile(path):  # noqa: PTH113
+        raise Unavailable("The database file cannot be opened: it is not a file.")
+    if not os.access(path, os.R_OK):
+        raise Unavailable("The database file cannot be opened: Permission denied.")
+    if not os.access(path, os.W_OK):
+        _keep_writable(path)
 
 
 def _keep_writable(path: str) -> None:
     """Let the files beside a database that may only be read be writable, as they must be once it may be written.
 
     SQLite gives an empty one the mode of the database, and the shared memory serves all connections of a process.
+    Those that are there are not opened, as in `create_file`.
     """
-    log_of_writes, shared_memory = Path(f"{path}-wal"), Path(f"{path}-shm")
-    with suppress(OSError):
-        for file in (log_of_writes, shared_memory):
-            file.touch(0o600)
-            file.chmod(0o600)
-        if not shared_memory.stat().st_size:
-            shared_memory.write_bytes(b"\0")  # Cleared by the first connection.
+    for suffix, content in (("-wal", b""), ("-shm", b"\0")):  # The first connection clears the shared memory.
+        with suppress(OSError):
+            created = os.open(path + suffix, _CREATE, 0o600)
+            os.write(created, content)
+            os.close(created)
+        with suppress(OSError):
+            os.chmod(path + suffix, 0o600)  # noqa: PTH101
 
 
 class _File:
@@ -106,6 +114,8 @@ class _File:
     def __init__(self, url: URL) -> None:
         self._path = url.database or ""
         self._identity = self._identify()
+        # Open as long as the connections are: see `create_file`.
+        self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
 
     def check(self) -> None:
         """Raise Unavailable unless the file is the one that was opened."""
@@ -121,9 +131,12 @@ class _File:
 
     def check_header(self) -> None:
         """Raise Unavailable unless the file still begins as a database does; no read asks for that page again."""
-        with open(self._path, "rb") as stream:  # noqa: PTH123 - shorter than a Path that is used once
-            if stream.read(len(_HEADER)) not in (_HEADER, b""):
-                raise Unavailable("The database file cannot be used.")
+        if os.pread(self._descriptor, len(_HEADER), 0) not in (_HEADER, b""):
+            raise Unavailable("The database file cannot be used.")
+
+    def close(self) -> None:
+        """After all connections."""
+        os.close(self._descriptor)
 
     def _identify(self) -> tuple[int, int]:
         try:
@@ -144,14 +157,16 @@ class SqliteCatalogue(Catalogue):
     def __init__(self, url: URL) -> None:
         create_file(url)
         self._open_reader = partial(connect, url, read_only=True)
+        self._file = _File(url)
         try:
             self._reader = self._open_reader()
             self._budget = _Budget(driver(self._reader))
-            self._file = _File(url)
             self._writer = _Writer(partial(connect, url), self._file)
         except Exception as error:
+            self._file.close()
             raise translate(error) from error
         self._thread_local = threading.local()
+        self._thread_readers: list[Connection] = []
         self._threads = ThreadPoolExecutor(_READ_THREADS, thread_name_prefix="read")
         self._writer.start()
 
@@ -173,6 +188,7 @@ class SqliteCatalogue(Catalogue):
         try:
             if not hasattr(self._thread_local, "connection"):
                 self._thread_local.connection = self._open_reader()
+                self._thread_readers.append(self._thread_local.connection)
             return run(self._thread_local.connection)
         except Exception as error:
             raise translate(error) from error
@@ -189,7 +205,9 @@ class SqliteCatalogue(Catalogue):
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, self._writer.finish)
         self._threads.shutdown(wait=True)
-        self._reader.close()
+        for reader in (self._reader, *self._thread_readers):
+            reader.close()
+        self._file.close()
 
 
 class _Budget:
