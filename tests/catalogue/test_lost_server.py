@@ -12,7 +12,7 @@ from tests.conftest import PostgreSQL
 from tests.processes import free_port
 from tests.wire import Fate, Wire
 
-from glance_registry.catalogue import images
+from glance_registry.catalogue import hosts, images
 from glance_registry.catalogue.engine import Catalogue, parse_url, ping
 from glance_registry.catalogue.server import Limits, ServerCatalogue
 from glance_registry.model.errors import OutcomeUnknown, Unavailable
@@ -20,12 +20,12 @@ from glance_registry.model.errors import OutcomeUnknown, Unavailable
 Story = Callable[[ServerCatalogue, Wire], Awaitable[Any]]
 
 
-def tell(loop: asyncio.Runner, database: str, story: Story, limits: Limits | None = None, hosts: str = "") -> None:
+def tell(loop: asyncio.Runner, database: str, story: Story, limits: Limits | None = None, others: str = "") -> None:
     """Run a story with a catalogue whose wire to the server can be cut."""
 
     async def run() -> None:
         async with Wire(database) as wire:
-            url = wire.url.replace("127.0.0.1:", hosts + "127.0.0.1:")
+            url = wire.url.replace("127.0.0.1:", others + "127.0.0.1:")
             catalogue = ServerCatalogue(parse_url(url), limits)
             try:
                 await story(catalogue, wire)
@@ -157,6 +157,32 @@ def test_a_server_that_hangs_is_unavailable_in_bounded_time_and_used_again_when_
     tell(loop, postgresql_database, story, Limits(seconds=0.5))
 
 
+def test_while_one_asks_a_server_that_hangs_the_others_are_refused_at_once(
+    loop: asyncio.Runner, postgresql_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(catalogue: ServerCatalogue, wire: Wire) -> None:
+        await catalogue.read(ping)
+        wire.hang()
+        wire.cut()
+        with pytest.raises(Unavailable):
+            await catalogue.read(ping)
+        asking = asyncio.create_task(catalogue.read(ping))
+        await asyncio.sleep(0.01)
+
+        for run in (catalogue.read, catalogue.write) * 100:
+            with pytest.raises(Unavailable):
+                await run(ping)
+        assert not asking.done()
+        wire.go_on()
+
+        await asking
+        await catalogue.read(ping)
+
+    monkeypatch.setattr(hosts, "PATIENCE_SECONDS", 0)
+    monkeypatch.setattr(hosts, "CONNECT_SECONDS", 1)
+    tell(loop, postgresql_database, story)
+
+
 def test_who_would_wait_behind_too_many_is_refused_at_once(loop: asyncio.Runner, postgresql_database: str) -> None:
     async def story(catalogue: ServerCatalogue, wire: Wire) -> None:
         await catalogue.write(images.add, image())
@@ -202,7 +228,7 @@ def test_the_next_of_several_servers_is_asked_when_one_is_not_there(
         wire.cut()
         assert await ids(catalogue) == {"one"}
 
-    tell(loop, postgresql_database, story, hosts=f"127.0.0.1:{free_port()},")
+    tell(loop, postgresql_database, story, others=f"127.0.0.1:{free_port()},")
 
 
 def test_a_server_that_is_away_is_not_flooded_with_attempts(

@@ -16,6 +16,9 @@ CONNECT_SECONDS = 3
 PAUSE_SECONDS = 0.2
 """How long a process waits after it found no server, before it asks again: a failover must not be a flood."""
 
+PATIENCE_SECONDS = 1
+"""How long others wait while one asks servers that were away: if these hang, the answer takes long."""
+
 NOT_ANSWERING = "The database does not answer."
 
 
@@ -36,21 +39,39 @@ class Hosts:
         self.failures = 0
         """How often all of them were asked in vain."""
         self._down = False
+        self._asked_at: float | None = None
         self._door = asyncio.Lock()
 
     async def connect(self) -> Any:
         """A new connection of the driver's. Raises what it raises when no server would do, or Unavailable."""
         if not self._down:
             return await self._ask_all()
+        return await self._ask_one_at_a_time()
+
+    async def _ask_one_at_a_time(self) -> Any:
+        """Servers that were not there: who waits meanwhile takes the outcome for an answer, and does not wait long."""
         seen = self.failures
-        async with self._door:
-            # One at a time asks servers that were not there; who waited meanwhile takes its outcome for an answer.
+        self.refuse_if_away(seen)
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await self._door.acquire()
+        except TimeoutError:
+            raise Unavailable(NOT_ANSWERING) from None
+        try:
             self.refuse_if_away(seen)
+            self._asked_at = asyncio.get_running_loop().time()
             return await self._ask_all()
+        finally:
+            self._asked_at = None
+            self._door.release()
 
     def refuse_if_away(self, seen: int) -> None:
-        """Raise Unavailable when they are away and were asked in vain since there were `seen` failures."""
-        if self._down and self.failures != seen:
+        """Raise Unavailable when they are away and were asked in vain since there were `seen` failures, or are being
+        asked and do not answer soon."""
+        if not self._down:
+            return
+        late = self._asked_at is not None and asyncio.get_running_loop().time() > self._asked_at + PATIENCE_SECONDS
+        if late or self.failures != seen:
             raise Unavailable(NOT_ANSWERING)
 
     async def _ask_all(self) -> Any:
