@@ -4,14 +4,15 @@
 import asyncio
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from sqlalchemy import Connection, event
 from tests.catalogue.examples import ADMIN, after_noon, everything, image
 
-from glance_registry.catalogue import images
+from glance_registry.catalogue import images, prepared
 from glance_registry.catalogue.engine import Catalogue, ping
-from glance_registry.catalogue.sqlite import driver
+from glance_registry.catalogue.sqlite import driver as sqlite_driver
 from glance_registry.model.contract import CACTUS
 from glance_registry.model.image import Change, Location
 
@@ -19,8 +20,22 @@ MANY = {f"p{number}": "x" for number in range(100)}
 PLACES = tuple(Location(f"http://store/{number}", {}, "active", number) for number in range(1, 50))
 
 
+class Recorder:
+    """A driver's connection that notes what it is given."""
+
+    def __init__(self, inner: Any, sent: list[str]) -> None:
+        self._inner, self._sent = inner, sent
+
+    def __getattr__(self, name: str) -> Any:
+        def run(sql: str, *values: Any) -> Any:
+            self._sent.append(sql)
+            return getattr(self._inner, name)(sql, *values)
+
+        return run
+
+
 def counted(connection: Connection, operation: Callable[..., Any], *args: Any) -> int:
-    """Run an operation and say how many statements SQLAlchemy sent; many rows of one INSERT are one."""
+    """Run an operation and say how many statements were sent; many rows of one INSERT are one."""
     sent: list[str] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, *_more: Any) -> None:
@@ -28,7 +43,8 @@ def counted(connection: Connection, operation: Callable[..., Any], *args: Any) -
 
     event.listen(connection, "before_cursor_execute", note)
     try:
-        operation(connection, *args)
+        with patch.object(prepared, "driver", lambda connection: Recorder(sqlite_driver(connection), sent)):
+            operation(connection, *args)
     finally:
         event.remove(connection, "before_cursor_execute", note)
     return len(sent)
@@ -38,9 +54,9 @@ def seen_by_driver(connection: Connection, operation: Callable[..., Any], *args:
     """Run an operation and say how many statements the driver was given, by whomever."""
     sent: list[Any] = []
     if connection.dialect.name == "sqlite":
-        driver(connection).set_trace_callback(sent.append)
+        sqlite_driver(connection).set_trace_callback(sent.append)
         operation(connection, *args)
-        driver(connection).set_trace_callback(None)
+        sqlite_driver(connection).set_trace_callback(None)
     else:
         before = _statements_so_far(connection)
         own = _statements_so_far(connection) - before

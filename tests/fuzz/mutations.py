@@ -150,7 +150,8 @@ class Mutator:
     def __init__(self, seed: int) -> None:
         self._random = Random(seed)
         self._image_ids = [str(UUID(int=self._random.getrandbits(128))) for _ in range(4)]
-        self._new = list(self._image_ids)
+        # Taken from the end: one id is asked for twice.
+        self._new = [self._image_ids[0], *self._image_ids]
 
     def request(self) -> Request:
         """A request of some route; in most, something is odd."""

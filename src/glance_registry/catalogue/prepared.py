@@ -27,8 +27,8 @@ class Prepared:
         values = [known[name] for name in names]
         try:
             if connection.dialect.name == "sqlite":
-                return _driver(connection).execute(sql, values).fetchall()  # type: ignore[no-any-return]
-            return await_only(_driver(connection).fetch(sql, *values))
+                return driver(connection).execute(sql, values).fetchall()  # type: ignore[no-any-return]
+            return await_only(driver(connection).fetch(sql, *values))
         except Exception:
             return connection.execute(self.statement, dict(parameters)).all()
 
@@ -71,7 +71,7 @@ class PreparedWrite:
             result = connection.execute(self._statement, dict(parameters))
             return Done(result.all() if result.returns_rows else (), result.rowcount)
         sql, names = self._compiled or self._compile(connection)
-        cursor = _driver(connection).execute(sql, [parameters[name] for name in names])
+        cursor = driver(connection).execute(sql, [parameters[name] for name in names])
         return Done(cursor.fetchall(), cursor.rowcount)
 
     def run_all(self, connection: Connection, many: Sequence[Mapping[str, Any]]) -> None:
@@ -81,7 +81,7 @@ class PreparedWrite:
             connection.execute(self._statement, [dict(one) for one in many])
             return
         sql, names = self._compiled or self._compile(connection)
-        _driver(connection).executemany(sql, [[one[name] for name in names] for one in many])
+        driver(connection).executemany(sql, [[one[name] for name in names] for one in many])
 
     def _compile(self, connection: Connection) -> tuple[str, list[str]]:
         compiled = self._statement.compile(dialect=connection.dialect, column_keys=self._columns)
@@ -90,5 +90,6 @@ class PreparedWrite:
         return self._compiled
 
 
-def _driver(connection: Connection) -> Any:
+def driver(connection: Connection) -> Any:
+    """The driver's own connection."""
     return connection.connection.driver_connection
