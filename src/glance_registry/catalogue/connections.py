@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from asyncpg import InterfaceError
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
@@ -118,12 +119,19 @@ class Connections:
             # Who waited behind somebody who found no server need not look for one.
             self._hosts.refuse_if_away(seen)
             async with asyncio.timeout_at(until):
-                connection = await self._engine.connect()
+                connection = await self._connect()
         except BaseException:
             self._places.release()
             raise
         driver: Any = (await connection.get_raw_connection()).driver_connection
         return Open(connection, driver, now + RECYCLE_SECONDS)
+
+    async def _connect(self) -> AsyncConnection:
+        try:
+            return await self._engine.connect()
+        except InterfaceError as error:
+            # The server let the connection in and was lost before SQLAlchemy had set it up.
+            raise ConnectionLost(NOT_ANSWERING) from error
 
     async def _wait(self, until: float) -> None:
         if self._waiting >= self._most_waiting:
