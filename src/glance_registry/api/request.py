@@ -56,6 +56,15 @@ class Request(StarletteRequest):
     def image_id(self) -> str:
         return self.parts["image_id"]
 
+    async def brings_bytes(self) -> bool:
+        """Whether there is anything in the body; it is read no further than to its first byte."""
+        while True:
+            message: Any = await self.receive()
+            if message.get("body"):
+                return True
+            if not message.get("more_body", False):
+                return False
+
     async def read_body(self) -> bytes:
         """The whole body. Raises TooLarge as soon as it is known to be longer than the setting allows."""
         largest = self.registry.largest_body

@@ -179,6 +179,7 @@ TAG, NEW_TAG = "t", "n"
 BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/v2/images"): {"name": "i"},
     ("PATCH", "/v2/images/{image_id}"): [{"op": "replace", "path": "/name", "value": "new"}],
+    ("PUT", "/v2/images/{image_id}/file"): "bytes",
     ("POST", "/v2/images/{image_id}/locations"): {"url": "https://images.test/i"},
     ("POST", "/v2/images/{image_id}/members"): {"member": "new"},
     ("PUT", "/v2/images/{image_id}/members/{member_id}"): {"status": "rejected"},

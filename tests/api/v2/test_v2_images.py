@@ -282,3 +282,5 @@ def test_the_file_of_an_image_says_where_its_bytes_are(sqlite_client: Client) ->
     assert (empty.status_code, empty.content) == (204, b"")
     assert sqlite_client.get(f"/v2/images/{active['id']}/file").status_code == 404
     assert sqlite_client.request("PUT", queued["file"], content=b"bytes").status_code == 403
+    assert sqlite_client.request("PUT", queued["file"], content=b"").status_code == 204
+    assert sqlite_client.get(queued["self"]).json() == queued
