@@ -35,6 +35,21 @@ def test_a_location_is_kept_as_it_is_given(sqlite_client: Client, location: str)
     assert [place["url"] for place in image["location_data"]] == [location]
 
 
+@pytest.mark.parametrize("location", [*LOCATIONS, "rbd://pool/others/disk", "FILE:///etc/passwd", "file:/etc/passwd"])
+def test_a_user_of_the_images_api_names_no_file_or_disk_of_a_compute_host(
+    sqlite_context: Client, location: str
+) -> None:
+    owner = sqlite_context.caller("owner")
+    image = owner.register()
+
+    answer = owner.post(image["self"] + "/locations", {"url": location})
+
+    # Whoever fetches from a web address does it with rights of its own.
+    is_web_address = location.startswith("http://")
+    assert answer.status_code == 202 if is_web_address else answer.status_code in (400, 403)
+    assert owner.get(image["self"]).json()["status"] == ("active" if is_web_address else "queued")
+
+
 @pytest.mark.parametrize(
     "path", sorted(path for folder in FOLDERS for path in (SOURCE / folder).rglob("*.py")), ids=str
 )

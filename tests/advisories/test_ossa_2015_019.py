@@ -57,3 +57,15 @@ def test_a_status_is_one_of_the_contract_s(queens: Client) -> None:
     for status in ("", None, "ACTIVE", "unheard", 7):
         assert queens.put(f"/images/{image['id']}", {"image": {"status": status}}).status_code == 400
     assert queens.show(image["id"]) == image
+
+
+@pytest.mark.parametrize("status", ["active", "deactivated", "deleted"])
+def test_no_body_of_the_images_api_sets_a_status(sqlite_context: Client, status: str) -> None:
+    for caller in (sqlite_context.caller("owner"), sqlite_context.caller("admins", "admin")):
+        image = caller.register()
+        operation = {"op": "replace", "path": "/status", "value": status}
+
+        assert caller.post("/v2/images", {"status": status}).status_code == 403
+        assert caller.patch(image["id"], operation).status_code == 403
+        assert caller.patch(image["id"], {"replace": "/status", "value": status}, version="2.0").status_code == 403
+        assert caller.get(image["self"]).json() == image

@@ -3,11 +3,14 @@
 
 Here an owner's API server says where an image's bytes are, in the owner's name: the registry cannot tell the two
 apart, so its listener is for API servers alone. What it can do: nobody else changes a location, and no update
-that does not say so.
+that does not say so. In the Images API (OSSN-0065, OSSN-0090) an active image's bytes stay what and where they are,
+but for API servers and admins.
 """
 
 import pytest
 from tests.conftest import Caller, Client
+
+from glance_registry.settings import Settings
 
 FORGED = {"location": "file:///forged", "location_data": [{"url": "file:///forged"}]}
 
@@ -34,3 +37,41 @@ def test_an_upload_that_lost_the_race_changes_no_location(context: Client) -> No
 
     assert late.status_code == 409
     assert owner.show(image["id"]) == image
+
+
+PLACE = {
+    "url": "https://images.test/i",
+    "metadata": {},
+    "validation_data": {"checksum": "0" * 32, "os_hash_algo": "sha256", "os_hash_value": "0" * 64, "size": 5},
+}
+OTHER = {"url": "https://images.test/forged", "metadata": {}}
+
+
+@pytest.mark.parametrize(
+    "operations",
+    [
+        [{"op": "add", "path": "/locations/-", "value": OTHER}],
+        [{"op": "add", "path": "/locations/0", "value": OTHER}],
+        [{"op": "replace", "path": "/locations", "value": [OTHER]}],
+        [{"op": "replace", "path": "/locations", "value": []}],
+        [{"op": "remove", "path": "/locations/0"}],
+        [{"op": "add", "path": "/locations/-", "value": OTHER}, {"op": "remove", "path": "/locations/0"}],
+        [{"op": "replace", "path": "/checksum", "value": "f" * 32}],
+        [{"op": "replace", "path": "/status", "value": "queued"}],
+    ],
+)
+def test_an_owner_does_not_replace_the_bytes_of_its_active_image(
+    sqlite_database: str, operations: list[dict[str, object]]
+) -> None:
+    client = Client(Settings(database=sqlite_database, identity_mode="context", show_locations=True))
+    owner = client.caller("owner")
+    image = owner.register()
+    before = owner.patch(image["id"], {"op": "add", "path": "/locations/-", "value": PLACE}).json()
+
+    answer = owner.patch(image["id"], *operations)
+    called = owner.post(image["self"] + "/locations", OTHER)
+
+    assert (answer.status_code, called.status_code) == (403, 409)
+    assert before["status"] == "active"
+    assert owner.get(image["self"]).json() == before
+    client.close()

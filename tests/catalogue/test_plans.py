@@ -26,7 +26,7 @@ from glance_registry.catalogue.sqlite import driver
 from glance_registry.model.access import ANONYMOUS, ANYONE_IS_ADMIN, Caller
 from glance_registry.model.image import Image, delete
 from glance_registry.model.member import Member
-from glance_registry.model.query import SORT_DIRECTIONS, SORT_KEYS, Filter, Page, Query, Sort
+from glance_registry.model.query import SORT_DIRECTIONS, SORT_KEYS, TAG, Filter, Page, Query, Sort, View
 
 SMALL, LARGE, MILLION = 1_000, 8_000, 1_000_000
 FEW = 60
@@ -55,7 +55,7 @@ def crowd(count: int, deleted: int) -> list[images.Kept]:
 
 def _members(number: int, is_shared_with_me: bool) -> tuple[Member, ...]:
     projects = [f"project-{number % 500}", f"project-{number % 300}-b", *([MINE] if is_shared_with_me else [])]
-    return tuple(Member(member_id=project, can_share=False) for project in projects)
+    return tuple(Member(member_id=project, status="accepted") for project in projects)
 
 
 def _image(choice: random.Random, number: int, count: int) -> Image:
@@ -73,6 +73,8 @@ def _image(choice: random.Random, number: int, count: int) -> Image:
         container_format=choice.choices(("bare", "ovf", None), (7, 2, 1))[0],
         size=choice.choice((None, choice.randrange(10**6))),
         owner=MINE if number % (count // 10) == 3 else choice.choice(OTHERS),
+        os_hidden=number % (count // 20) == 2,
+        tags=("lts", "rare") if is_rare else ("lts",),
         properties={
             "os": choice.choice(("linux", "windows")),
             "bus": choice.choice(("scsi", "virtio")),
@@ -239,16 +241,22 @@ def test_a_page_is_no_more_work_in_a_larger_catalogue(
     filled: Filled, who: str, question: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caller, public = CALLERS[who]
+    sorts = [Sort(key, direction == "desc") for key in SORT_KEYS for direction in SORT_DIRECTIONS]
+
+    assert not too_much_work(filled, caller, sorts, {"public": public, **QUESTIONS[question]}, monkeypatch)
+
+
+def too_much_work(
+    filled: Filled, caller: Caller, sorts: Sequence[Sort], question: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> list[Any]:
+    """In which orders the page's work grows with the catalogue, or reads a table."""
     too_much = []
-    for key, direction, marked in itertools.product(SORT_KEYS, SORT_DIRECTIONS, (False, True)):
-        sort = Sort(key, direction == "desc")
+    for sort, marked in itertools.product(sorts, (False, True)):
         small, large = (
             filled.loop.run(
                 kept.catalogue.read(
                     explained,
-                    Query(
-                        page=Page(5, kept.marker if marked else None), sort=sort, public=public, **QUESTIONS[question]
-                    ),
+                    Query(page=Page(5, kept.marker if marked else None), sort=sort, **question),
                     caller,
                     monkeypatch,
                 )
@@ -259,4 +267,39 @@ def test_a_page_is_no_more_work_in_a_larger_catalogue(
         before, now = (sum(sent.work for sent in one) for one in (small, large))
         if scans or now > MORE_WORK * max(before, LITTLE):
             too_much.append((sort, marked, before, now, scans))
-    assert not too_much
+    return too_much
+
+
+VIEWERS = {"anybody": ANONYMOUS, "a project": PROJECT, "an admin": Caller(project=MINE, admin=True, writer=True)}
+VIEWS = (View(), View("all"), View("shared"))
+SORTS = (
+    Sort(),
+    Sort("name", descending=False),
+    Sort("size"),
+    Sort("name", False, (("size", True), ("created_at", True), ("id", True))),
+)
+VIEWED: dict[str, dict[str, Any]] = {
+    "no filter": {},
+    "hidden": {"hidden": True},
+    "a tag that many have": {"properties": ((TAG, "lts"),)},
+    "a tag that three have": {"properties": ((TAG, "rare"),)},
+    "some names": {"filters": (Filter("name", "in", ("name-3", "name-7")),)},
+    "some ids": {"filters": (Filter("id", "in", ("0", "1")),)},
+    "registered since yesterday": {"filters": (Filter("created_at", "ge", A_DAY_AGO),)},
+    "changed since yesterday": {"filters": (Filter("updated_at", "gt", A_DAY_AGO),)},
+    "registered long ago": {"filters": (Filter("created_at", "lt", START + 30_000 * HOUR),)},
+    "those of a large project": {"filters": (Filter("owner", "eq", "first"),)},
+    "those of a small project": {"filters": (Filter("owner", "eq", MINE),)},
+}
+
+
+@pytest.mark.parametrize("question", VIEWED)
+@pytest.mark.parametrize("who", VIEWERS)
+def test_a_view_is_no_more_work_in_a_larger_catalogue(
+    filled: Filled, who: str, question: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caller, asked = VIEWERS[who], {"hidden": False, **VIEWED[question]}
+
+    found = {view: too_much_work(filled, caller, SORTS, {"view": view, **asked}, monkeypatch) for view in VIEWS}
+
+    assert {view: orders for view, orders in found.items() if orders} == {}

@@ -172,6 +172,17 @@ def _with_plus(element: unindexed, compiler: Any, **options: Any) -> str:
     return f"+{compiler.process(element.column, **options)}"
 
 
+class unordered(unindexed):  # noqa: N801
+    """The same on PostgreSQL as well, for keys whose own index would lead past very many rows in their order."""
+
+    inherit_cache = True
+
+
+@compiles(unordered, "postgresql")
+def _with_greatest(element: unordered, compiler: Any, **options: Any) -> str:
+    return f"GREATEST({compiler.process(element.column, **options)})"
+
+
 class among(ColumnElement[Any]):  # noqa: N801
     """Whether a column is one of the values that a subquery finds: these are found first and lead to the rows.
 

@@ -34,15 +34,25 @@ from sqlalchemy import (
 )
 
 from glance_registry.catalogue import filters
-from glance_registry.catalogue.engine import among, listed, unindexed
+from glance_registry.catalogue.engine import among, listed, unindexed, unordered
 from glance_registry.catalogue.filters import Conditions
 from glance_registry.catalogue.prepared import Prepared
 from glance_registry.catalogue.rows import ROW
 from glance_registry.catalogue.tables import Columns, image_properties, images, sorted_as
-from glance_registry.catalogue.visible import Part, Sight, anywhere, in_any, in_part, parts, readable, sight
+from glance_registry.catalogue.visible import (
+    BY_VISIBILITY,
+    Part,
+    Sight,
+    anywhere,
+    in_any,
+    in_part,
+    parts,
+    readable,
+    sight,
+)
 from glance_registry.model.access import Caller
 from glance_registry.model.errors import Invalid
-from glance_registry.model.image import ACTIVE, VISIBILITIES
+from glance_registry.model.image import ACTIVE
 from glance_registry.model.query import Query, Sort
 
 MOST_GATHERED = 2_000
@@ -88,13 +98,15 @@ def page(connection: Connection, query: Query, caller: Caller) -> Sequence[Seque
     query, place = settled
     values = {**filters.parameters(query), "project": caller.project, "limit": query.page.limit}
     values |= {f"after{i}": value for i, value in enumerate(place or ())}
-    conditions = filters.shape(query)
-    way, numbers = _way(connection, query, conditions, values)
-    if numbers is not None:
-        values["numbers"] = msgspec.json.encode(numbers).decode()
-    looked_through = parts(caller, query)
+    conditions, looked_through = filters.shape(query), parts(caller, query)
     if not looked_through:
         return ()
+    # A project's own images, and those shared with it, are few beside all that meet a condition.
+    way, numbers = Way(), None
+    if not BY_VISIBILITY.isdisjoint(looked_through):
+        way, numbers = _way(connection, query, conditions, values)
+    if numbers is not None:
+        values["numbers"] = msgspec.json.encode(numbers).decode()
     shape = Shape(looked_through, conditions, query.sort, place is not None, way)
     return _statement(shape).all(connection, values)
 
@@ -220,9 +232,12 @@ def _behind_marker(shape: Shape, part: Part) -> list[tuple[list[ColumnElement[bo
     keys = _keys(shape.sort)
     if not shape.marked:
         return [([], keys)]
-    if len(keys) == 1 or shape.sort in _DEFAULT_ORDER or part.value not in VISIBILITIES:
+    if len(keys) == 1 or shape.sort in _DEFAULT_ORDER or part not in BY_VISIBILITY:
         return [([_behind(keys, shape.sort)], keys)]
     key, *ties = keys
+    if shape.sort.then:
+        # Only the index of the first key is of use: few images agree in that.
+        ties = [*map(unordered, ties)]
     return [([key == _marked(0, key), _behind(ties, shape.sort, first=1)], ties), ([_behind([key], shape.sort)], keys)]
 
 

@@ -60,6 +60,9 @@ class Part(Enum):
     OTHER_COMMUNITY = "those of others"
 
 
+BY_VISIBILITY = frozenset({Part.PUBLIC, Part.COMMUNITY, Part.SHARED, Part.PRIVATE, Part.OTHER_COMMUNITY})
+"""The parts that are walked along the index of a sort key; the others are found whole."""
+
 _NON_PUBLIC = (Part.COMMUNITY, Part.SHARED, Part.PRIVATE)
 
 

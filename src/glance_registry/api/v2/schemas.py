@@ -199,4 +199,7 @@ def _check(check: Check, value: Any) -> None:
         check(value)
     except JsonSchemaValueException as error:
         sentence = str(error.message).replace("data.", "", 1)
+        if error.rule == "additionalProperties" and isinstance(error.definition, dict):
+            # Its own words repeat what was given, which may be a secret.
+            sentence = f"there is only {', '.join(error.definition['properties'])}"
         raise Invalid(f"The body does not match the schema of an image: {sentence}.") from None
