@@ -15,6 +15,7 @@ from glance_registry.catalogue.engine import Catalogue, ping
 from glance_registry.catalogue.sqlite import driver as sqlite_driver
 from glance_registry.model.contract import CACTUS
 from glance_registry.model.image import Change, Location
+from glance_registry.model.revision import Step, all_of, set_field, set_tags
 
 MANY = {f"p{number}": "x" for number in range(100)}
 PLACES = tuple(Location(f"http://store/{number}", {}, "active", number) for number in range(1, 50))
@@ -119,6 +120,20 @@ def test_a_change_takes_as_many_statements_however_large_the_image_is(
 
     assert loop.run(kept.write(counted, change, renamed)) == 2
     assert loop.run(kept.write(counted, change, described)) == 3
+
+
+@pytest.mark.parametrize("image_id", ["small", "large"])
+def test_a_revision_takes_as_many_statements_however_large_the_image_is(
+    loop: asyncio.Runner, kept: Catalogue, image_id: str
+) -> None:
+    def revise(connection: Connection, *steps: Step) -> None:
+        images.revise(connection, image_id, all_of(steps), after_noon(99), ADMIN)
+
+    tags = set_tags([f"t{number}" for number in range(20)])
+
+    assert loop.run(kept.write(counted, revise, set_field("name", "new"))) == 2
+    assert loop.run(kept.write(counted, revise, set_field("name", "new"))) == 1  # It changes nothing.
+    assert loop.run(kept.write(counted, revise, tags)) == 3
 
 
 def test_a_removal_takes_as_many_statements_however_large_the_image_is(loop: asyncio.Runner, kept: Catalogue) -> None:

@@ -74,7 +74,7 @@ def change(
     number, image = locked(connection, image_id)
     check_may_change(caller, image)
     changed = permitted(caller, wanted).apply(image, now)
-    contract.check(changed)
+    contract.check(changed, image)
     return _save(connection, number, image, changed)
 
 

@@ -45,14 +45,22 @@ class Contract(Struct, frozen=True, kw_only=True):
             raise Invalid(self.id_sentence)
         return text
 
-    def check(self, image: Image) -> None:
-        """Raise Invalid unless the contract allows this image, with the sentence that old clients look for."""
-        _check_member("status", image.status, self.statuses, "Image status is required.", "image status")
-        if self.disk_formats is not None:
+    def check(self, image: Image, before: Image | None = None) -> None:
+        """Raise Invalid unless the contract allows this image, with the sentence that old clients look for.
+
+        What was so before is nothing that this client has done: the Images API knows more statuses and formats.
+        """
+
+        def is_new(*fields: str) -> bool:
+            return before is None or any(getattr(image, field) != getattr(before, field) for field in fields)
+
+        if is_new("status"):
+            _check_member("status", image.status, self.statuses, "Image status is required.", "image status")
+        if self.disk_formats is not None and is_new("disk_format"):
             _check_member(
                 "disk_format", image.disk_format, self.disk_formats, "Image disk format is required.", "disk format"
             )
-        if self.container_formats is not None:
+        if self.container_formats is not None and is_new("container_format"):
             _check_member(
                 "container_format",
                 image.container_format,
@@ -61,9 +69,13 @@ class Contract(Struct, frozen=True, kw_only=True):
                 "container format",
             )
         formats = {image.disk_format, image.container_format}
-        if self.disk_formats is not None and formats & AMAZON_FORMATS and len(formats) > 1:
+        if self.disk_formats is not None and is_new("disk_format", "container_format") and _is_mixed(formats):
             raise Invalid("Invalid mix of disk and container formats.")
         _check_sizes(image)
+
+
+def _is_mixed(formats: set[str | None]) -> bool:
+    return bool(formats & AMAZON_FORMATS) and len(formats) > 1
 
 
 def _check_member(field: str, value: str | None, allowed: frozenset[str], required: str, noun: str) -> None:

@@ -116,6 +116,18 @@ def test_what_the_images_api_registers_the_registry_api_shows_and_does_not_lose(
         assert after["visibility"] == ("shared" if was_public else "public")
 
 
+def test_a_strict_contract_does_not_mind_what_was_so_before(client: Client) -> None:
+    image = client.register(disk_format="iso", container_format=None)
+    here = f"/images/{image['id']}"
+
+    assert client.put(here, {"image": {"name": "new", "properties": {"a": "1"}}}).status_code == 200
+    assert client.put(here, {"image": client.show(image["id"])}).status_code == 200
+    assert client.put(here, {"image": {"disk_format": "ploop"}}).status_code == 400
+    assert client.put(here, {"image": {"disk_format": None}}).status_code == 400
+    shown = client.get(image["self"]).json()
+    assert (shown["name"], shown["disk_format"], shown["container_format"]) == ("new", "iso", None)
+
+
 def test_what_one_api_deletes_is_gone_from_both(client: Client) -> None:
     old, new = client.add(), client.register(tags=["t"])
 
