@@ -29,7 +29,7 @@ def read_bodies(data: bytes) -> None:
     given_id, wanted = wire.read_new(data, QUEENS)
     image = wanted.create(given_id or "one", NOON)
     shown = wire.shown(image)
-    for name, value in headers.image_headers(shown):
+    for name, value in headers.image_headers(shown, 0):
         assert not any(byte < 32 or byte == 127 for byte in name + value)
     _, again = wire.read_new(json.dumps({"image": wire_form(shown)}).encode(), QUEENS)
     assert again.create(given_id or "one", NOON) == image
