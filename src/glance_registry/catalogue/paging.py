@@ -215,14 +215,20 @@ def _statement(shape: Shape) -> Prepared:
     conditions = filters.life(shape.conditions) + filters.clauses(shape.conditions, way.lead, shape.sort.key)
     by_creation = shape.sort.key == "created_at"
     branches = [
-        _ordered(ROW.where(in_part(part, by_creation=by_creation), *conditions, *behind), order, shape.sort)
+        ([in_part(part, by_creation=by_creation), *conditions, *behind], order)
         for part in shape.parts
         for behind, order in _behind_marker(shape, part)
     ]
     if len(branches) == 1:
-        return Prepared(branches[0])
-    merged = union_all(*(select(branch.subquery()) for branch in branches)).subquery()
-    return Prepared(_ordered(select(merged), _keys(shape.sort, merged.c), shape.sort))
+        clauses, order = branches[0]
+        return Prepared(_ordered(ROW.where(*clauses), order, shape.sort))
+    # Merged by what the order is made of alone: to carry whole rows of every branch along costs more than the page.
+    places = select(images.c.number, *(images.c[name] for name in shape.sort.order()))
+    merged = union_all(
+        *(select(_ordered(places.where(*clauses), order, shape.sort).subquery()) for clauses, order in branches)
+    ).subquery()
+    first = _ordered(select(merged.c.number), _keys(shape.sort, merged.c), shape.sort)
+    return Prepared(_ordered(ROW.where(among(images.c.number, first)), [*map(unindexed, keys)], shape.sort))
 
 
 def _behind_marker(shape: Shape, part: Part) -> list[tuple[list[ColumnElement[bool]], Sequence[ColumnElement[Any]]]]:

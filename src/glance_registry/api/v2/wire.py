@@ -150,9 +150,10 @@ def shown(image: Image, offer: Offer) -> dict[str, Any]:
         fields["locations"] = [] if image.status == DEACTIVATED else shown_locations(image.locations)
     if offer.show_direct_url and image.location is not None and image.status != DEACTIVATED:
         fields["direct_url"] = image.location
-    if not image.properties:
-        return fields
-    return {**fields, **{name: value for name, value in image.properties.items() if name not in _HIDDEN}, **fields}
+    for name, value in image.properties.items():
+        if name not in fields and name not in _HIDDEN:
+            fields[name] = value
+    return fields
 
 
 _HIDDEN = frozenset({"locations", "direct_url"})
