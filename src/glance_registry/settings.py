@@ -23,6 +23,9 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     host: str = "127.0.0.1"
     port: int = 9191
+    cert_file: str = ""
+    key_file: str = ""
+    ca_file: str = ""
     workers: int = 1
     default_page: int = 25
     largest_page: int = 1000
@@ -69,6 +72,19 @@ SETTINGS = (
     Setting(
         attribute="port", group="DEFAULT", name="bind_port", kind=int, minimum=1, maximum=65535,
         help="TCP port to listen on.",
+    ),
+    Setting(
+        attribute="cert_file", group="DEFAULT", name="cert_file",
+        help="Certificate for TLS, in PEM form, the authorities in between after it; empty: no TLS.",
+    ),
+    Setting(
+        attribute="key_file", group="DEFAULT", name="key_file",
+        help="The certificate's key, in PEM form and not encrypted.",
+    ),
+    Setting(
+        attribute="ca_file", group="DEFAULT", name="ca_file",
+        help="With TLS, certificates of the authorities that callers' own certificates must come from; empty: callers"
+        " need none.",
     ),
     Setting(
         attribute="workers", group="DEFAULT", name="workers", kind=int, minimum=1, maximum=128,

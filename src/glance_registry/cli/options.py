@@ -13,11 +13,14 @@ from glance_registry.settings import Loaded, load
 SYSTEM_FILE = Path("/etc/glance-registry/glance-registry.conf")
 """Read when no --config-file is given."""
 
-_FLAGS = ("host", "port", "database", "workers", "insecure_no_auth")
+_FLAGS = ("host", "port", "cert_file", "key_file", "ca_file", "database", "workers", "insecure_no_auth")
 _OPTIONS = (
     click.option("--config-file", multiple=True, metavar="FILE", help="Settings in INI form; repeatable, last wins."),
     click.option("--host", help="Address to listen on."),
     click.option("--port", type=int, help="TCP port to listen on."),
+    click.option("--tls-cert", "cert_file", metavar="FILE", help="Serve TLS with this certificate."),
+    click.option("--tls-key", "key_file", metavar="FILE", help="The certificate's key."),
+    click.option("--tls-client-ca", "ca_file", metavar="FILE", help="Authority that callers' certificates must be of."),
     click.option("--database", metavar="URL", help="sqlite:///FILE or postgresql://USER@HOST/NAME."),
     click.option("--workers", type=int, metavar="N", help="Worker processes."),
     click.option(

@@ -13,16 +13,18 @@ import socket
 import sys
 from functools import partial
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import click
 from granian import Granian
-from granian.constants import HTTPModes, Interfaces
+from granian.constants import HTTPModes, Interfaces, SSLProtocols
 
 from glance_registry import log as logs
 from glance_registry.api.application import Application
 from glance_registry.app import build
 from glance_registry.catalogue import schema
 from glance_registry.catalogue.engine import parse_url
+from glance_registry.cli import tls
 from glance_registry.cli.options import load_settings, setting_options
 from glance_registry.model.errors import Conflict, Invalid
 from glance_registry.settings import Settings
@@ -61,12 +63,14 @@ def run() -> None:
     settings = load_settings().settings
     logs.configure(settings.log_format)
     refuse_open_port(settings)
+    tls_options = tls.options(settings)
     refuse_taken_port(settings)
     build(settings)  # What cannot be used, such as a broken users file, stops the program and not each worker in turn.
     asyncio.run(prepare_database(settings.database))
-    log.info("listening", extra={"fields": {"url": f"http://{_in_url(settings.host)}:{settings.port}"}})
+    url = f"{'https' if tls_options else 'http'}://{_in_url(settings.host)}:{settings.port}"
+    log.info("listening", extra={"fields": {"url": url}})
     if settings.workers == 1:
-        _run(settings)
+        _run(settings, tls_options)
         return
     try:
         folder = TemporaryDirectory(prefix="glance-registry-metrics-")
@@ -74,12 +78,12 @@ def run() -> None:
         log.warning(
             "no folder for shared counters: each worker counts by itself", extra={"fields": {"error": str(error)}}
         )
-        _run(settings)
+        _run(settings, tls_options)
         return
     with folder:
         # The workers keep their counters here, so that any of them can answer for all.
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder.name
-        _run(settings)
+        _run(settings, tls_options)
 
 
 def refuse_open_port(settings: Settings) -> None:
@@ -114,7 +118,7 @@ async def prepare_database(url: str) -> None:
         raise Conflict(schema.refusal(found))
 
 
-def _run(settings: Settings) -> None:
+def _run(settings: Settings, tls_options: dict[str, Any]) -> None:
     Granian(
         "glance_registry.app:build",
         address=settings.host,
@@ -126,6 +130,8 @@ def _run(settings: Settings) -> None:
         respawn_failed_workers=True,
         websockets=False,
         log_dictconfig=_GRANIAN_LOGS,
+        ssl_protocol_min=SSLProtocols.tls12,  # API servers of the years before 2018 have no TLS 1.3.
+        **tls_options,
     ).serve(target_loader=partial(_load, settings), wrap_loader=False)
 
 
