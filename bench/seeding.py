@@ -19,7 +19,7 @@ from bench.catalogues import catalogue
 from glance_registry.catalogue import schema
 from glance_registry.catalogue.instants import to_column
 from glance_registry.catalogue.properties import search_key
-from glance_registry.catalogue.rows import as_row
+from glance_registry.catalogue.rows import as_member_row, as_row
 from glance_registry.catalogue.tables import image_members, image_properties, images
 
 Rows = Mapping[str, list[tuple[Any, ...]]]
@@ -51,7 +51,9 @@ def rows(first: int, end: int) -> Rows:
         made["image_properties"] += [
             (name, search_key(value), created_at, number) for name, value in kept.image.properties.items()
         ]
-        made["image_members"] += [(member.member_id, number, member.can_share) for member in kept.members]
+        for member in kept.members:
+            share = as_member_row(number, member)
+            made["image_members"].append(tuple(share[name] for name in COLUMNS["image_members"]))
     return made
 
 

@@ -59,7 +59,7 @@ def test_json_is_one_object_a_fault_and_one_with_the_counts(
     invoke: Invoke, database: str, damage: Callable[[str], None]
 ) -> None:
     damage("UPDATE images SET version = 0")
-    damage("INSERT INTO image_members VALUES ('m', 77, true)")
+    damage("INSERT INTO image_members (member_id, image_number, can_share) VALUES ('m', 77, true)")
 
     result = invoke("db", "check", "--json", "--database", database)
 
