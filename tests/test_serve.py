@@ -137,6 +137,17 @@ def test_sigint_stops_it_too(tmp_path: Path) -> None:
         assert "Traceback" not in server.output
 
 
+@pytest.mark.parametrize("worker", [1, 2])
+def test_sigterm_stops_workers_that_are_only_just_starting(tmp_path: Path, worker: int) -> None:
+    """Such a signal would be lost, and the worker killed in the end because it did not obey."""
+    server = Server(tmp_path, "sqlite:///r.sqlite", "--workers", "2")
+    wait_until(lambda: f"Spawning worker-{worker}" in server.output)
+
+    assert server.stop() == 0
+    assert "refused to gracefully stop" not in server.output
+    server.http.close()
+
+
 @pytest.mark.parametrize("step", [None, "0001"])
 def test_a_server_s_old_schema_is_refused_until_it_is_upgraded(
     tmp_path: Path, postgresql: PostgreSQL, step: str | None

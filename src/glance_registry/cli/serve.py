@@ -40,6 +40,10 @@ GC_THRESHOLD = (20_000, 20, 50)
 SHUTDOWN_SECONDS = 30
 """How long a worker may take to finish what is in flight after SIGTERM."""
 
+READY_SECONDS = 0.2
+"""How long after its start a worker begins to heed signals: Granian must have taken its place on the event loop."""
+
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 # Granian's own lines go where ours go, in the same form.
 _GRANIAN_LOGS = {
@@ -119,6 +123,7 @@ async def prepare_database(url: str) -> None:
 
 
 def _run(settings: Settings, tls_options: dict[str, Any]) -> None:
+    os.register_at_fork(after_in_child=_hold_signals)
     Granian(
         "glance_registry.app:build",
         address=settings.host,
@@ -135,6 +140,16 @@ def _run(settings: Settings, tls_options: dict[str, Any]) -> None:
     ).serve(target_loader=partial(_load, settings), wrap_loader=False)
 
 
+def _hold_signals() -> None:
+    """In a new worker: a signal that comes before Granian listens for it would be lost, and the worker waited for until
+    it is killed."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+
+
+def _release_signals() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
+
+
 def _end_with_parent() -> None:
     """Let the kernel stop this worker when the main process is killed: else it would keep the port and the database."""
     if sys.platform == "linux":
@@ -144,6 +159,7 @@ def _end_with_parent() -> None:
 def _load(settings: Settings) -> Application:
     """The application, in its worker process. What is loaded by then stays: the collector need not look at it again."""
     _end_with_parent()
+    asyncio.get_event_loop().call_later(READY_SECONDS, _release_signals)
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLD)
     return build(settings, request_log=logs.RequestLog(settings.log_format))
