@@ -47,6 +47,7 @@ def build(
             default_page=settings.default_page,
             largest_page=settings.largest_page,
             largest_body=settings.largest_body,
+            body_seconds=settings.request_timeout,
             now=now,
             new_id=new_id,
             metrics=Metrics(),

@@ -30,6 +30,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     default_page: int = 25
     largest_page: int = 1000
     largest_body: int = 1_048_576
+    most_connections: int = 10_000
+    request_timeout: int = 30
     log_format: str = "auto"
     database: str = "sqlite:///glance-registry.sqlite"
     replica: str = ""
@@ -101,6 +103,15 @@ SETTINGS = (
     Setting(
         attribute="largest_body", group="DEFAULT", name="max_request_body_size", kind=int,
         minimum=1024, maximum=1_073_741_824, help="Bytes of a request's body at most.",
+    ),
+    Setting(
+        attribute="most_connections", group="limits", name="connections", kind=int, minimum=16, maximum=1_000_000,
+        help="Connections at once to each worker process; more wait until others close.",
+    ),
+    Setting(
+        attribute="request_timeout", group="limits", name="request_timeout", kind=int, minimum=1, maximum=3600,
+        help="Seconds in which a request's headers must come, counted from the end of the request before, and again its"
+        " body; then the connection is closed.",
     ),
     Setting(
         attribute="log_format", group="DEFAULT", name="log_format", choices=LOG_FORMATS,

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What holds for every path and method: the route table, bodies that are too large, request ids, the form of errors."""
 
+import asyncio
 import itertools
 import json
 import re
@@ -289,3 +290,38 @@ def test_json_is_for_who_asks_for_it_by_name(sqlite_client: Client, accept: byte
 
     assert (answer.header(b"content-type") == b"application/json") == is_json
     assert b"<" not in answer.body
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=name_of)
+def test_no_answer_is_kept_for_others_or_taken_for_a_page(sqlite_client: Client, route: Route) -> None:
+    sqlite_client.add(id="one")
+
+    for method in (route.method, "PROPFIND"):
+        answer = ask(sqlite_client, method, filled(route.path))
+        names = [name for name, _ in answer.headers]
+        assert answer.header(b"cache-control") == b"private, no-cache"
+        assert answer.header(b"x-content-type-options") == b"nosniff"
+        assert names.count(b"cache-control") == names.count(b"x-content-type-options") == 1
+
+
+class Stalled(Body):
+    """A body of which some comes and the rest never does."""
+
+    async def receive(self) -> dict[str, Any]:
+        if self.taken:
+            await asyncio.sleep(3600)
+        return {**await super().receive(), "more_body": True}
+
+
+@pytest.mark.parametrize("route", WITH_BODY, ids=name_of)
+def test_a_body_that_does_not_come_to_its_end_is_408(sqlite_database: str, route: Route) -> None:
+    client = Client(Settings(database=sqlite_database, request_timeout=0.05, show_locations=True))  # type: ignore[arg-type]
+    try:
+        sent = [(b"content-type", b"application/openstack-images-v2.1-json-patch")]
+        answer = ask(client, route.method, filled(route.path), headers=sent, body=Stalled([b"{"]))
+    finally:
+        client.close()
+
+    assert answer.status == 408
+    assert answer.header(b"connection") == b"close"
+    assert b"The body did not come within 0.05 seconds." in answer.body

@@ -15,6 +15,9 @@ _encode = msgspec.json.Encoder().encode
 class Answer(Response):
     """A whole answer in memory. Header values may be any UTF-8, which Starlette's own class cannot hold."""
 
+    cache_control = (b"cache-control", b"private, no-cache")
+    """What one caller sees another may not: no shared cache keeps it, and the caller's own asks with the ETag."""
+
     def __init__(self, body: bytes, content_type: bytes, status: int = 200, headers: Sequence[Header] = ()) -> None:
         self.body = body
         self.status_code = status

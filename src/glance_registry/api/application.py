@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 # A client's own request id is echoed and logged only when it cannot break a header or a log line.
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+# What images are called is never a page, whatever a browser takes it for.
+_NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 NO_ROUTE = "-"
 _JSON = "application/json"
 
@@ -91,7 +93,7 @@ class Application:
         except Exception:
             log.exception("request %s failed", request_id.decode())
             answer = answer_failure(request_id.decode(), accept)
-        answer.raw_headers.append((b"x-openstack-request-id", request_id))
+        answer.raw_headers += (_NO_SNIFFING, answer.cache_control, (b"x-openstack-request-id", request_id))
         await _send(answer, method, send)
         seconds = time.perf_counter() - started
         registry.metrics.count_request(method, route_path, answer.status_code, seconds)

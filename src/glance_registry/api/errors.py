@@ -27,6 +27,12 @@ class MethodNotAllowed(RegistryError):
         self.allowed = allowed
 
 
+class RequestTimeout(RegistryError):
+    """The request did not come to its end within the time that a setting allows; its connection is closed."""
+
+    code = "request-timeout"
+
+
 class UnsupportedType(RegistryError):
     """The body's Content-Type is none of those that are understood here, which `accepted` are."""
 
@@ -49,6 +55,7 @@ STATUSES: dict[type[RegistryError], HTTPStatus] = {
     Forbidden: HTTPStatus.FORBIDDEN,
     NotFound: HTTPStatus.NOT_FOUND,
     MethodNotAllowed: HTTPStatus.METHOD_NOT_ALLOWED,
+    RequestTimeout: HTTPStatus.REQUEST_TIMEOUT,
     Conflict: HTTPStatus.CONFLICT,
     PreconditionFailed: HTTPStatus.PRECONDITION_FAILED,
     UnsupportedType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
@@ -70,6 +77,9 @@ def answer_error(error: RegistryError, accept: str) -> Answer:
         answer.raw_headers.append((b"accept-patch", ", ".join(error.accepted).encode()))
     if isinstance(error, Unauthorized) and error.challenge:
         answer.raw_headers.append((b"www-authenticate", error.challenge.encode()))
+    if isinstance(error, RequestTimeout):
+        # RFC 9110, section 15.5.9: "the server SHOULD send the "close" connection option".
+        answer.raw_headers.append((b"connection", b"close"))
     if status is HTTPStatus.SERVICE_UNAVAILABLE:
         answer.raw_headers.append((b"retry-after", str(RETRY_AFTER_SECONDS).encode()))
     return answer

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a handler is given."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -9,6 +11,7 @@ from msgspec import Struct
 from starlette.requests import Request as StarletteRequest
 from starlette.types import Receive, Scope
 
+from glance_registry.api.errors import RequestTimeout
 from glance_registry.api.metrics import Metrics
 from glance_registry.api.v2.offer import Offer
 from glance_registry.catalogue.engine import Catalogue
@@ -35,6 +38,8 @@ class Registry(Struct, frozen=True, kw_only=True):
     largest_page: int
     largest_body: int
     """In bytes."""
+    body_seconds: float
+    """How long a body may take to come."""
     metrics: Metrics
     openapi: bytes
     """The API's description, as it is sent."""
@@ -57,30 +62,48 @@ class Request(StarletteRequest):
         return self.parts["image_id"]
 
     async def brings_bytes(self) -> bool:
-        """Whether there is anything in the body; it is read no further than to its first byte."""
-        while True:
-            message: Any = await self.receive()
-            if message.get("body"):
-                return True
-            if not message.get("more_body", False):
-                return False
+        """Whether there is anything in the body; it is read no further than to its first byte.
+
+        Raises RequestTimeout when neither that nor the end comes in time.
+        """
+        async with self._in_time():
+            while True:
+                message: Any = await self.receive()
+                if message.get("body"):
+                    return True
+                if not message.get("more_body", False):
+                    return False
 
     async def read_body(self) -> bytes:
-        """The whole body. Raises TooLarge as soon as it is known to be longer than the setting allows."""
+        """The whole body.
+
+        Raises TooLarge as soon as it is known to be longer than the setting allows, and RequestTimeout when it does not
+        come in time.
+        """
         largest = self.registry.largest_body
         declared = self.headers.get("content-length", "0")
         if declared.isascii() and declared.isdigit() and int(declared[:20]) > largest:
             raise TooLarge(f"The body is larger than {largest} bytes.")
         chunks: list[bytes] = []
         size = 0
-        while True:
-            message: Any = await self.receive()
-            if message["type"] == "http.disconnect":
-                raise Invalid("The body ended before it was complete.")
-            chunk = message.get("body", b"")
-            size += len(chunk)
-            if size > largest:
-                raise TooLarge(f"The body is larger than {largest} bytes.")
-            chunks.append(chunk)
-            if not message.get("more_body", False):
-                return b"".join(chunks)
+        async with self._in_time():
+            while True:
+                message: Any = await self.receive()
+                if message["type"] == "http.disconnect":
+                    raise Invalid("The body ended before it was complete.")
+                chunk = message.get("body", b"")
+                size += len(chunk)
+                if size > largest:
+                    raise TooLarge(f"The body is larger than {largest} bytes.")
+                chunks.append(chunk)
+                if not message.get("more_body", False):
+                    return b"".join(chunks)
+
+    @asynccontextmanager
+    async def _in_time(self) -> AsyncIterator[None]:
+        seconds = self.registry.body_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except TimeoutError:
+            raise RequestTimeout(f"The body did not come within {seconds} seconds.") from None

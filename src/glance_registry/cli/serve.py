@@ -8,6 +8,7 @@ import gc
 import ipaddress
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -18,6 +19,7 @@ from typing import Any
 import click
 from granian import Granian
 from granian.constants import HTTPModes, Interfaces, SSLProtocols
+from granian.http import HTTP1Settings
 
 from glance_registry import log as logs
 from glance_registry.api.application import Application
@@ -39,6 +41,15 @@ GC_THRESHOLD = (20_000, 20, 50)
 
 SHUTDOWN_SECONDS = 30
 """How long a worker may take to finish what is in flight after SIGTERM."""
+
+BACKLOG = 1024
+"""Connections that wait to be accepted; Linux cuts this to net.core.somaxconn."""
+
+LARGEST_HEADERS = 65_536
+"""Bytes of a request's headers at most, give or take what comes with them; they are also no more than 100."""
+
+OTHER_FILES = 200
+"""Open files of a worker that are no clients' connections: the database's, and what Python and Granian have open."""
 
 READY_SECONDS = 0.2
 """How long after its start a worker begins to heed signals: Granian must have taken its place on the event loop."""
@@ -131,6 +142,11 @@ def _run(settings: Settings, tls_options: dict[str, Any]) -> None:
         interface=Interfaces.ASGI,
         http=HTTPModes.http1,
         workers=settings.workers,
+        backlog=BACKLOG,
+        backpressure=_most_connections(settings.most_connections),
+        http1_settings=HTTP1Settings(
+            header_read_timeout=settings.request_timeout * 1000, max_buffer_size=LARGEST_HEADERS
+        ),
         workers_kill_timeout=SHUTDOWN_SECONDS,
         respawn_failed_workers=True,
         websockets=False,
@@ -138,6 +154,20 @@ def _run(settings: Settings, tls_options: dict[str, Any]) -> None:
         ssl_protocol_min=SSLProtocols.tls12,  # API servers of the years before 2018 have no TLS 1.3.
         **tls_options,
     ).serve(target_loader=partial(_load, settings), wrap_loader=False)
+
+
+def _most_connections(wanted: int) -> int:
+    """As many as wanted, or as the open files that the system allows a process at most suffice for."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    if most == resource.RLIM_INFINITY or wanted <= most - OTHER_FILES:
+        return wanted
+    possible = max(16, most - OTHER_FILES)
+    log.warning(
+        "fewer connections than [limits] connections: the system allows no more open files",
+        extra={"fields": {"connections": possible}},
+    )
+    return possible
 
 
 def _hold_signals() -> None:
