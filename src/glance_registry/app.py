@@ -48,6 +48,7 @@ def build(
             largest_page=settings.largest_page,
             largest_body=settings.largest_body,
             body_seconds=settings.request_timeout,
+            most_images=settings.most_images,
             now=now,
             new_id=new_id,
             metrics=Metrics(),

@@ -32,6 +32,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     largest_body: int = 1_048_576
     most_connections: int = 10_000
     request_timeout: int = 30
+    most_images: int = 0
     log_format: str = "auto"
     database: str = "sqlite:///glance-registry.sqlite"
     replica: str = ""
@@ -112,6 +113,10 @@ SETTINGS = (
         attribute="request_timeout", group="limits", name="request_timeout", kind=int, minimum=1, maximum=3600,
         help="Seconds in which a request's headers must come, counted from the end of the request before, and again its"
         " body; then the connection is closed.",
+    ),
+    Setting(
+        attribute="most_images", group="limits", name="images_per_owner", kind=int, minimum=0, maximum=10_000_000,
+        help="Images that one project may own, deleted ones not counted; 0: as many as it likes.",
     ),
     Setting(
         attribute="log_format", group="DEFAULT", name="log_format", choices=LOG_FORMATS,

@@ -40,6 +40,8 @@ class Registry(Struct, frozen=True, kw_only=True):
     """In bytes."""
     body_seconds: float
     """How long a body may take to come."""
+    most_images: int
+    """Of one owner; 0: as many as it likes."""
     metrics: Metrics
     openapi: bytes
     """The API's description, as it is sent."""

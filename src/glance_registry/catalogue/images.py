@@ -16,7 +16,7 @@ from glance_registry.catalogue.rows import WRITTEN, Stored, as_member, as_member
 from glance_registry.catalogue.tables import image_members, images, tombstones
 from glance_registry.model.access import Caller, check_may_change, check_may_modify, permitted
 from glance_registry.model.contract import Contract
-from glance_registry.model.errors import Conflict, NotFound
+from glance_registry.model.errors import Conflict, NotFound, TooLarge
 from glance_registry.model.image import Change, Image, delete, not_before
 from glance_registry.model.member import Member
 from glance_registry.model.query import Query
@@ -55,13 +55,27 @@ def find(connection: Connection, query: Query, caller: Caller) -> list[Image]:
     return [as_stored(row).image for row in page(connection, query, caller)]
 
 
-def add(connection: Connection, image: Image) -> Image:
-    """Register an image. Raises Conflict when its id was ever used before."""
+def add(connection: Connection, image: Image, most_of_owner: int = 0) -> Image:
+    """Register an image. Raises Conflict when its id was ever used before, and TooLarge when its owner has that many
+    images already (0: as many as it likes)."""
     if _ID_TAKEN.run(connection, {"image_id": image.id}).rows:
         raise Conflict(f"Image with identifier {image.id} already exists!")
+    if most_of_owner and image.owner is not None:
+        _check_room(connection, image.owner, most_of_owner)
     ((number,),) = _INSERT.run(connection, as_row(image)).rows
     properties.add(connection, [Stored(number, image)])
     return image
+
+
+def _check_room(connection: Connection, owner: str, most: int) -> None:
+    """Served by the index images_owner, of which it reads no more entries than the owner may have.
+
+    Two images that come at the same moment on PostgreSQL may both take the last place.
+    """
+    theirs = select(images.c.number).where(images.c.owner == owner, images.c.deleted_at.is_(None)).limit(most)
+    if connection.execute(select(func.count()).select_from(theirs.subquery())).scalar_one() >= most:
+        # As the incumbent answers where `image_count_total` is reached: 413.
+        raise TooLarge(f"Project {owner} has {most} images, as many as it may have: delete one first.")
 
 
 def change(

@@ -40,7 +40,7 @@ async def create_image(request: Request) -> Answer:
     owner = owner_of_new(request.caller, wanted.fields.get("owner"))
     image = wanted.create(given_id or registry.new_id(), registry.now(), owner)
     registry.contract.check(image)
-    added = await registry.catalogue.write(images.add, image)
+    added = await registry.catalogue.write(images.add, image, registry.most_images)
     return json_answer(wire.OneImage(wire.shown(added)))
 
 

@@ -48,7 +48,7 @@ async def create_image(request: Request) -> Answer:
     owner = given_owner if given_owner is not None else owner_of_new(request.caller, None)
     image = Image(id=image_id, created_at=now, updated_at=now, status=QUEUED, owner=owner, **fields)
     check_may_create(request.caller, image)
-    added = await registry.catalogue.write(images.add, image)
+    added = await registry.catalogue.write(images.add, image, registry.most_images)
     return _one(request, added, HTTPStatus.CREATED)
 
 
