@@ -4,9 +4,12 @@
 import json
 import socket
 import struct
+import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 
+import psutil
 import pytest
 from tests.figures import Figure
 from tests.overload.crowd import MIB, crowd, dripping, memory, serve_the_good
@@ -171,7 +174,7 @@ def test_ten_thousand_requests_in_a_pipeline_are_answered_between_those_of_other
 
     assert answers[0].count(b"HTTP/1.1 200 OK\r\n") == count
     assert grown < 50 * MIB
-    figure("overload: a GET, beside 10,000 requests in a pipeline", crowded)
+    figure(f"overload: a GET, beside {count:,} requests in a pipeline", crowded)
 
 
 def test_a_pipeline_whose_answers_nobody_reads_stops_being_read(server: Server, image_id: str) -> None:
@@ -183,6 +186,27 @@ def test_a_pipeline_whose_answers_nobody_reads_stops_being_read(server: Server, 
             connection.sendall((GET % image_id.encode()) * 1_000_000)
         serve_the_good(server, image_id, 20)
         assert memory(server) - before < 50 * MIB
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux has a time limit for what is not read")
+def test_who_does_not_read_its_answer_is_cut_off(impatient: Server) -> None:
+    """The system alone can tell, and alone would let go of what was to be sent."""
+    image_id = impatient.add(properties={str(number): "v" * 255 for number in range(128)})["id"]
+
+    with crowd(impatient, 8) as clients:
+        for connection in clients:
+            connection.setblocking(False)
+            with suppress(BlockingIOError):
+                while True:
+                    connection.send((GET % image_id.encode()) * 1000)
+        assert _connections(impatient) >= 8
+        wait_until(lambda: _connections(impatient) == 0)
+
+
+def _connections(server: Server) -> int:
+    workers = psutil.Process(server.process.pid).children()
+    found = [place for worker in workers for place in worker.net_connections("tcp")]
+    return sum(place.status == psutil.CONN_ESTABLISHED and place.laddr.port == server.port for place in found)
 
 
 @rounds

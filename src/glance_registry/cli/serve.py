@@ -28,6 +28,7 @@ from glance_registry.catalogue import schema
 from glance_registry.catalogue.engine import parse_url
 from glance_registry.cli import tls
 from glance_registry.cli.options import load_settings, setting_options
+from glance_registry.cli.sockets import cut_off_who_does_not_read
 from glance_registry.model.errors import Conflict, Invalid
 from glance_registry.settings import Settings
 
@@ -176,7 +177,9 @@ def _hold_signals() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
 
 
-def _release_signals() -> None:
+def _take_up(settings: Settings) -> None:
+    """In a worker that has begun to serve."""
+    cut_off_who_does_not_read(settings.request_timeout)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
 
 
@@ -189,7 +192,7 @@ def _end_with_parent() -> None:
 def _load(settings: Settings) -> Application:
     """The application, in its worker process. What is loaded by then stays: the collector need not look at it again."""
     _end_with_parent()
-    asyncio.get_event_loop().call_later(READY_SECONDS, _release_signals)
+    asyncio.get_event_loop().call_later(READY_SECONDS, _take_up, settings)
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLD)
     return build(settings, request_log=logs.RequestLog(settings.log_format))
