@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from glance_registry.api.errors import MethodNotAllowed
 from glance_registry.api.route import Route
-from glance_registry.model.errors import NotFound
+from glance_registry.model.errors import Forbidden, NotFound
 
 # What can stand for a part of a path; anything else names nothing, and the database is not asked.
 _PARTS = {
@@ -48,7 +48,7 @@ class Router:
                 self._fixed[path] = methods
 
     def find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
-        """The route and the path's variable parts. Raises NotFound or MethodNotAllowed."""
+        """The route and the path's variable parts. Raises NotFound, Forbidden or MethodNotAllowed."""
         if path.startswith("/v2."):
             path = _MINOR.sub("/v2", path, count=1)
         methods, parts = self._fixed.get(path), dict[str, str]()
@@ -72,4 +72,8 @@ class Router:
                     raise NotFound("Image not found")
                 return methods, parts
         absent = given[2] if len(given) > 2 and given[1] == "v2" else ""
+        # Compat: where there is no Keystone, openstackclient looks projects up here. Refused, it takes what was typed
+        # for an id; told that there is none, it stops without a word.
+        if absent == "tenants":
+            raise Forbidden("Projects cannot be looked up here: say the id of one.")
         raise NotFound(ABSENT.get(absent, "There is nothing at this path."))

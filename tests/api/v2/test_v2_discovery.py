@@ -73,6 +73,14 @@ def test_an_operator_says_where_links_lead(sqlite_database: str) -> None:
     assert {version["links"][0]["href"] for version in found} == {"https://images.example.com/glance/v2/"}
 
 
+@pytest.mark.parametrize("path", ["/v2/tenants", "/v2/tenants/acme", "/v2.0/tenants"])
+def test_looking_up_a_project_is_refused_so_that_openstackclient_takes_an_id(sqlite_client: Client, path: str) -> None:
+    answer = sqlite_client.get(path)
+
+    assert answer.status_code == 403
+    assert answer.json()["error"]["message"] == "Projects cannot be looked up here: say the id of one."
+
+
 @pytest.mark.parametrize(
     "path", ["/v2/metadefs/namespaces", "/v2/tasks", "/v2/info/stores", "/v2/cache", "/v2/stores/x", "/v2/none"]
 )
