@@ -43,6 +43,13 @@ $(VENV)/patroni.stamp: requirements/patroni.txt | $(VENV)/run.stamp
 	  --requirement requirements/patroni.txt
 	touch $@
 
+# The clients that people use; they share no package with us.
+$(VENV)/clients.stamp: requirements/clients.txt | $(VENV)/run.stamp
+	$(BIN)/python -m venv $(VENV)/clients
+	$(VENV)/clients/bin/pip install --quiet --disable-pip-version-check --require-hashes \
+	  --requirement requirements/clients.txt
+	touch $@
+
 # What fuzzes the parsers, in the environment of the tests.
 $(VENV)/fuzz.stamp: requirements/fuzz.txt $(VENV)/test.stamp
 	$(LOCKED) --requirement requirements/fuzz.txt
@@ -53,7 +60,7 @@ run: $(VENV)/run.stamp  ## Serve on http://127.0.0.1:9191 over glance-registry.s
 	$(BIN)/glance-registry serve
 
 .PHONY: test
-test: $(VENV)/test.stamp $(VENV)/keystone.stamp $(VENV)/patroni.stamp  ## All tests, on SQLite and on a PostgreSQL, a cluster of it and a Keystone that come with them
+test: $(VENV)/test.stamp $(VENV)/keystone.stamp $(VENV)/clients.stamp $(VENV)/patroni.stamp  ## All tests, on SQLite and on a PostgreSQL, a cluster of it, a Keystone and clients that come with them
 	$(BIN)/python -m pytest
 
 .PHONY: nightly
@@ -100,6 +107,8 @@ lock: $(VENV)/test.stamp  ## Renew requirements/ from pyproject.toml: names, ver
 	  --python-version 3.11 --upgrade --group pyproject.toml:keystone-server --output-file requirements/keystone.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
 	  --python-version 3.11 --upgrade --group pyproject.toml:peer --output-file requirements/peer.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
+	  --python-version 3.11 --upgrade --group pyproject.toml:clients --output-file requirements/clients.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
 	  --python-version 3.11 --upgrade --group pyproject.toml:patroni --output-file requirements/patroni.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs in the environment of the clients: a call a line from standard input, its outcome a line to standard output.
+
+One process that has the clients loaded, which takes seconds, and a copy of it for each caller. Lines are JSON. A call
+names a `client`, the `environ` (OS_…) of its caller, and what is to be done: `openstack` has `argv`; `sdk` and `glance`
+have the `method` of a connection or client, `args` and `kwargs`.
+"""
+
+import contextlib
+import io
+import json
+import multiprocessing
+import os
+import sys
+import types
+import warnings
+from functools import cache, reduce
+from multiprocessing.connection import Connection
+from typing import Any
+
+import openstack
+from glanceclient import Client
+from glanceclient.v2 import client as _client  # noqa: F401
+from openstackclient import shell
+from openstackclient.image.v2 import image as _image  # noqa: F401 It would be loaded by each copy.
+
+
+def run_openstack(argv: list[str]) -> dict[str, Any]:
+    """The exit status of `openstack …`, and what it printed."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            status = shell.main(argv)
+        except SystemExit as stop:
+            status = stop.code
+    return {"status": status, "out": out.getvalue(), "err": err.getvalue()}
+
+
+@cache
+def sdk() -> Any:
+    """What openstacksdk makes of the environment."""
+    return openstack.connect()
+
+
+@cache
+def glance() -> Any:
+    """A glanceclient over the same session; it says /v2 itself."""
+    endpoint = os.environ.get("OS_ENDPOINT", "").removesuffix("/v2")
+    return Client("2", session=sdk().session, endpoint_override=endpoint or None)
+
+
+def plain(value: Any) -> Any:
+    """What JSON has room for."""
+    if isinstance(value, types.GeneratorType | list | tuple):
+        return [plain(one) for one in value]
+    if hasattr(value, "to_dict"):
+        return plain(value.to_dict(computed=False))
+    if isinstance(value, dict):
+        return {name: plain(one) for name, one in value.items()}
+    return value if isinstance(value, str | int | float | None) else str(value)
+
+
+def call(client: Any, method: str, args: list[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """What a method of a client returned, or the class and the text of what it raised."""
+    try:
+        function = reduce(getattr, method.split("."), client)
+        return {"value": plain(function(*args, **kwargs))}
+    except Exception as error:
+        return {"error": type(error).__name__, "text": str(error)}
+
+
+def outcome(asked: dict[str, Any]) -> dict[str, Any]:
+    """The outcome of one call."""
+    if asked["client"] == "openstack":
+        return run_openstack(asked["argv"])
+    client = {"sdk": sdk, "glance": glance}[asked["client"]]()
+    return call(client, asked["method"], asked["args"], asked["kwargs"])
+
+
+def make_calls(environ: dict[str, str], way: Connection) -> None:
+    """The calls of one caller, for good. Its standard input is empty, as that of a scheduled job."""
+    os.environ.update(environ)
+    while True:
+        way.send(outcome(way.recv()))
+
+
+@cache
+def way_to(environ: str) -> Connection:
+    """The way to the copy of this process for a caller: clients remember whom they spoke for, and with whom."""
+    forking = multiprocessing.get_context("fork")
+    ours, theirs = forking.Pipe()
+    forking.Process(target=make_calls, args=(json.loads(environ), theirs), daemon=True).start()
+    return ours
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("ignore")
+    for line in sys.stdin:
+        asked = json.loads(line)
+        way = way_to(json.dumps(asked["environ"]))
+        way.send(asked)
+        print(json.dumps(way.recv()), flush=True)
