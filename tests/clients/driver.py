@@ -50,9 +50,10 @@ def glance() -> Any:
 
 
 def plain(value: Any) -> Any:
-    """What JSON has room for."""
+    """What JSON has room for. glanceclient wraps what it returns."""
     if isinstance(value, types.GeneratorType | list | tuple):
         return [plain(one) for one in value]
+    value = getattr(value, "__wrapped__", value)
     if hasattr(value, "to_dict"):
         return plain(value.to_dict(computed=False))
     if isinstance(value, dict):
