@@ -23,6 +23,7 @@ from glance_registry.catalogue.engine import Catalogue
 from glance_registry.catalogue.open import open_catalogue
 from glance_registry.settings import Settings
 from tests.figures import figure, pytest_addoption, pytest_terminal_summary
+from tests.keystone import Keystone
 
 __all__ = ["figure", "pytest_addoption", "pytest_terminal_summary"]
 
@@ -249,6 +250,18 @@ def make_database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
         return f"sqlite:///{path}"
 
     return make
+
+
+@pytest.fixture(scope="session")
+def keystone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keystone]:
+    """One for all tests: it takes seconds to start."""
+    keystone = Keystone(tmp_path_factory.mktemp("keystone"))
+    try:
+        keystone.start()
+        keystone.populate()
+        yield keystone
+    finally:
+        keystone.close()
 
 
 @pytest.fixture(params=ENGINES)

@@ -17,6 +17,7 @@ PROGRAM = Path(__file__).with_name("keystone_server.py")
 PYTHON = Path(sys.prefix) / "keystone" / "bin" / "python"
 START_SECONDS = 120
 PASSWORD = "s3cr$t"
+PUBLIC_URI = "https://keystone.example.org/v3"
 DOMAIN = {"id": "default"}
 USERS = {"alice": ("acme", "member"), "bob": ("other", "member"), "glance": ("service", "service")}
 """Each user's project and role; `admin` of project `admin` comes with Keystone."""
@@ -37,6 +38,7 @@ class Keystone:
         self._process: subprocess.Popen[bytes] | None = None
         self.projects: dict[str, str] = {}
         self.users: dict[str, str] = {}
+        self.services: dict[str, str] = {}
 
     def start(self) -> None:
         """Returns when it answers. With `-P` it does not take this file for the package of the same name."""
@@ -69,7 +71,12 @@ class Keystone:
             self.users[name] = self.make("user", token, name=name, password=PASSWORD, domain_id="default")
             grant = f"/projects/{self.projects[project]}/users/{self.users[name]}/roles/{roles[role]}"
             self.ask("PUT", grant, token)
-        self.make("service", token, type="image", name="glance")
+        self.services["image"] = self.make("service", token, type="image", name="glance")
+
+    def list_endpoint(self, service: str, url: str) -> None:
+        """Put an address into the catalogue that comes with tokens."""
+        where = {"service_id": self.services[service], "url": url, "region_id": "here"}
+        self.make("endpoint", self.token("admin", "admin"), interface="public", **where)
 
     def ask(self, method: str, path: str, token: str = "", **options: Any) -> httpx.Response:
         headers = {"x-auth-token": token, **options.pop("headers", {})}
@@ -122,3 +129,24 @@ class Keystone:
             return self._http.get(self.url).is_success
         except httpx.TransportError:
             return False
+
+
+def options(keystone: Keystone, **more: object) -> dict[str, object]:
+    """A section [keystone_authtoken] as operators have had it for years."""
+    return {
+        "www_authenticate_uri": PUBLIC_URI,
+        "auth_url": keystone.url,
+        "auth_type": "password",
+        "username": "glance",
+        "password": PASSWORD.replace("$", "$$"),
+        "project_name": "service",
+        "user_domain_name": "Default",
+        "project_domain_name": "Default",
+        "http_request_max_retries": 0,
+        **more,
+    }
+
+
+def written(file: Path, given: dict[str, object], section: str = "keystone_authtoken") -> str:
+    file.write_text(f"[{section}]\n" + "".join(f"{name} = {value}\n" for name, value in given.items()))
+    return str(file)

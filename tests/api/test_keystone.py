@@ -13,24 +13,11 @@ from typing import Any
 import httpx
 import pytest
 from tests.conftest import Client
-from tests.keystone import PASSWORD, Keystone
+from tests.keystone import PASSWORD, PUBLIC_URI, Keystone, options, written
 
 from glance_registry.app import build
 from glance_registry.model.errors import Invalid
 from glance_registry.settings import Settings, load
-
-PUBLIC_URI = "https://keystone.example.org/v3"
-
-
-@pytest.fixture(scope="session")
-def keystone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keystone]:
-    keystone = Keystone(tmp_path_factory.mktemp("keystone"))
-    try:
-        keystone.start()
-        keystone.populate()
-        yield keystone
-    finally:
-        keystone.close()
 
 
 @contextmanager
@@ -40,27 +27,6 @@ def stopped(keystone: Keystone) -> Iterator[None]:
         yield
     finally:
         keystone.start()
-
-
-def options(keystone: Keystone, **more: object) -> dict[str, object]:
-    """A section [keystone_authtoken] as operators have had it for years."""
-    return {
-        "www_authenticate_uri": PUBLIC_URI,
-        "auth_url": keystone.url,
-        "auth_type": "password",
-        "username": "glance",
-        "password": PASSWORD.replace("$", "$$"),
-        "project_name": "service",
-        "user_domain_name": "Default",
-        "project_domain_name": "Default",
-        "http_request_max_retries": 0,
-        **more,
-    }
-
-
-def written(file: Path, given: dict[str, object], section: str = "keystone_authtoken") -> str:
-    file.write_text(f"[{section}]\n" + "".join(f"{name} = {value}\n" for name, value in given.items()))
-    return str(file)
 
 
 Start = Callable[..., Client]
