@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Connection, text
 from tests.catalogue.examples import ADMIN, after_noon, image
 
-from glance_registry.catalogue import check, derived, images, members
+from glance_registry.catalogue import check, derived, images, members, word_check
 from glance_registry.catalogue.check import Fault
 from glance_registry.catalogue.engine import Catalogue
 from glance_registry.catalogue.purge import purge
@@ -150,6 +150,50 @@ def test_damage_is_found(execute: Callable[[str], None], database: str, planted:
         (fault.check, fault.image_id) == planted[1:3] and planted.sentence in fault.sentence for fault in found
     ), found
     assert {fault.check for fault in found} == {planted.check}
+
+
+OTHERS = Fault("image_words", "The index of words has not those of its name, tags and properties.", "one")
+STRAY = "The index of words has some under the number 77, which no image has that is not deleted."
+WORDS = {
+    "too many": (
+        f"INSERT INTO image_words (rowid, words) VALUES ({NUMBER}, 'more')",
+        f"UPDATE image_words SET words = words || 'more' WHERE image_number = {NUMBER}",
+        OTHERS,
+    ),
+    "other places": (
+        f"INSERT INTO image_words (image_words, rowid, words) VALUES ('delete', {NUMBER}, '1')",
+        f"UPDATE image_words SET words = setweight(words, 'A') WHERE image_number = {NUMBER}",
+        OTHERS,
+    ),
+    "none": ("INSERT INTO image_words (image_words) VALUES ('delete-all')", "DELETE FROM image_words", OTHERS),
+    "no image's": (
+        "INSERT INTO image_words (rowid, words) VALUES (77, 'x')",
+        "INSERT INTO image_words VALUES (77, 'x')",
+        Fault("image_words", STRAY),
+    ),
+    "a deleted image's": (
+        "INSERT INTO image_words (rowid, words) SELECT number, 'x' FROM images WHERE id = 'gone'",
+        "INSERT INTO image_words SELECT number, 'x' FROM images WHERE id = 'gone'",
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", WORDS)
+def test_words_that_are_not_the_images_are_found_and_made_anew(
+    loop: asyncio.Runner, catalogue: Catalogue, execute: Callable[[str], None], database: str, damage: str
+) -> None:
+    on_sqlite, on_postgresql, fault = WORDS[damage]
+    execute(on_sqlite if database.startswith("sqlite") else on_postgresql)
+
+    found, _ = check_all(database)
+    assert {each.check for each in found} == {"image_words"}
+    assert fault is None or fault in found
+
+    number: int | None = 0
+    while number is not None:
+        number = loop.run(catalogue.write(word_check.refill, number, 1))
+    assert check_all(database)[0] == []
 
 
 def test_two_images_of_one_id_are_found(execute: Callable[[str], None], database: str) -> None:

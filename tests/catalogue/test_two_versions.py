@@ -182,7 +182,7 @@ def test_steps_that_older_programs_survive_only_add_what_these_do_not_notice(emp
         ("ALTER TABLE images DROP COLUMN min_ram", ["images.min_ram"]),
         ("ALTER TABLE images RENAME COLUMN min_ram TO ram", ["images.min_ram", "images.ram"]),
         ("ALTER TABLE images ADD COLUMN needed INTEGER NOT NULL", ["images.needed"]),
-        ("ALTER TABLE images ALTER COLUMN name TYPE VARCHAR(10)", ["images.name"]),
+        ("ALTER TABLE images ALTER COLUMN owner TYPE VARCHAR(10)", ["images.owner"]),
         ("ALTER TABLE images ALTER COLUMN name SET NOT NULL", ["images.name"]),
         ("ALTER TABLE images ADD CHECK (min_ram < 5)", ["images: constraint images_min_ram_check"]),
         ("CREATE UNIQUE INDEX one_name ON images (name)", ["images: constraint one_name"]),

@@ -13,7 +13,7 @@ from msgspec import Struct
 from sqlalchemy import Connection, Row, Select, Table, func, select
 from sqlalchemy.exc import DBAPIError
 
-from glance_registry.catalogue import row_rules
+from glance_registry.catalogue import row_rules, word_check
 from glance_registry.catalogue.derived import DERIVED, Derived, Entry
 from glance_registry.catalogue.rows import ROW
 from glance_registry.catalogue.tables import image_members, images, tombstones
@@ -187,6 +187,7 @@ CHECKS = (
     Check("file", _file),
     Check("images", _images),
     *(Check(derived.table.name, _agreement(derived)) for derived in DERIVED),
+    Check(word_check.NAME, word_check.faults),
     Check("image_members", _columns_of(image_members)),
     Check("image_members", _members_of_none),
     Check("tombstones", _columns_of(tombstones)),

@@ -14,6 +14,7 @@ from glance_registry.catalogue.engine import among, listed, unindexed
 from glance_registry.catalogue.instants import to_column
 from glance_registry.catalogue.properties import search_key
 from glance_registry.catalogue.tables import image_properties, images, sorted_as
+from glance_registry.catalogue.word_index import TERMS, WORDS, has_words
 from glance_registry.model.image import PRIVATE, SHARED
 from glance_registry.model.query import Query
 
@@ -40,6 +41,7 @@ class Conditions(Struct, frozen=True):
     """Fields and operators; the values are the parameters `filter0`, `filter1`…"""
     properties: int
     """How many; names and values are the parameters `name0`, `value0`…"""
+    words: bool
     changes_since: bool
     deleted: bool | None
     hidden: bool | None
@@ -53,6 +55,7 @@ def shape(query: Query) -> Conditions:
     return Conditions(
         filters=tuple((wanted.field, wanted.operator) for wanted in query.filters),
         properties=len(query.properties),
+        words=bool(query.terms),
         changes_since=query.changes_since is not None,
         deleted=query.deleted,
         hidden=query.hidden,
@@ -66,6 +69,8 @@ def parameters(query: Query) -> dict[str, Any]:
     values: dict[str, Any] = {f"filter{i}": _parameter(wanted.value) for i, wanted in enumerate(query.filters)}
     for i, (name, value) in enumerate(query.properties):
         values[f"name{i}"], values[f"value{i}"] = name, search_key(value)
+    if query.terms:
+        values[TERMS] = msgspec.json.encode(query.terms).decode()
     if query.changes_since is not None:
         values[SINCE] = to_column(query.changes_since)
     if query.view is not None:
@@ -93,6 +98,8 @@ def clauses(conditions: Conditions, *leads: str | int | None) -> list[ColumnElem
         found.append(unindexed(images.c.updated_at) > bindparam(SINCE, type_=images.c.updated_at.type))
     found += [unindexed(images.c.status) != status for status in conditions.without_statuses]
     found += [filtered(conditions, i, indexed=field in leads) for i, (field, _) in enumerate(conditions.filters)]
+    if conditions.words and WORDS not in leads:
+        found += [unindexed(images.c.deleted_at).is_(None), has_words()]
     found += [_has_property(i) for i in range(conditions.properties) if i not in leads]
     return found
 

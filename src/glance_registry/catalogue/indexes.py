@@ -5,8 +5,9 @@ The migrations make them; this module says what they come to, for the test that 
 program does not load it: the options of both databases load both dialects, which costs start-up time.
 """
 
-from sqlalchemy import Index
+from sqlalchemy import Index, event
 
+from glance_registry.catalogue import word_triggers
 from glance_registry.catalogue.tables import image_members, images, metadata, sorted_as
 from glance_registry.model.query import SORT_KEYS
 
@@ -42,3 +43,6 @@ Index("images_deleted_at", images.c.deleted_at, sqlite_where=_DELETED, postgresq
 
 # The members of an image.
 Index("image_members_image", image_members.c.image_number)
+
+# The images of words that are searched; see there.
+event.listen(metadata, "after_create", lambda _, connection, **__: word_triggers.create(connection))

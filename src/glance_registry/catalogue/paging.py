@@ -33,7 +33,7 @@ from sqlalchemy import (
     union_all,
 )
 
-from glance_registry.catalogue import filters
+from glance_registry.catalogue import filters, word_index
 from glance_registry.catalogue.engine import among, listed, unindexed, unordered
 from glance_registry.catalogue.filters import Conditions
 from glance_registry.catalogue.prepared import Prepared
@@ -70,7 +70,8 @@ _BOUNDED = ("size", "created_at", "updated_at")
 
 
 class Way(Struct, frozen=True):
-    """How a page is read: along the index of the field `lead` or of the property number `lead`, or from `gathered`."""
+    """How a page is read: along the index of the field `lead` or of the property number `lead`, or from `gathered`,
+    which meet the condition `lead`."""
 
     lead: str | int | None = None
     gathered: bool = False
@@ -97,6 +98,7 @@ def page(connection: Connection, query: Query, caller: Caller) -> Sequence[Seque
         return ()
     query, place = settled
     values = {**filters.parameters(query), "project": caller.project, "limit": query.page.limit}
+    values[word_index.WORDS] = word_index.expression(connection.dialect.name, query.terms)
     values |= {f"after{i}": value for i, value in enumerate(place or ())}
     conditions, looked_through = filters.shape(query), parts(caller, query)
     if not looked_through:
@@ -148,15 +150,16 @@ def _way(
 ) -> tuple[Way, list[int] | None]:
     """The way to the page, and the numbers of the images when they are gathered."""
     by_default = query.sort in _DEFAULT_ORDER and query.deleted is False
-    if by_default and len(query.properties) == 1:
+    if by_default and len(query.properties) == 1 and not query.terms:
         return Way(lead=0), None
     few: list[int] | None = None
-    for probe in _probes(conditions, by_default, MOST_GATHERED):
+    lead = None
+    for name, probe in _probes(conditions, by_default, MOST_GATHERED):
         found = [number for (number,) in probe.all(connection, values)]
         if len(found) <= MOST_GATHERED and (few is None or len(found) < len(few)):
-            few = found
+            few, lead = found, name
     if few is not None:
-        return Way(gathered=True), few
+        return Way(lead, gathered=True), few
     if by_default and query.properties:
         return Way(lead=0), None
     return Way(lead=_leading_filter(query) if by_default else None), None
@@ -172,7 +175,7 @@ def _leading_filter(query: Query) -> str | None:
 
 
 @lru_cache(maxsize=256)
-def _probes(conditions: Conditions, by_default: bool, most: int) -> list[Prepared]:
+def _probes(conditions: Conditions, by_default: bool, most: int) -> list[tuple[str | None, Prepared]]:
     """For each condition that an index serves: the numbers of the images that meet it, up to one too many. The limit is
     no parameter: PostgreSQL plans for it."""
     found: list[Select[Any]] = [
@@ -183,7 +186,11 @@ def _probes(conditions: Conditions, by_default: bool, most: int) -> list[Prepare
         found.append(select(images.c.number).where(images.c.updated_at > since))
     if conditions.deleted is False:
         found += _field_probes(conditions, by_default)
-    return [Prepared(probe.limit(literal_column(str(most + 1)))) for probe in found]
+    probes: list[tuple[str | None, Prepared]] = [
+        (None, Prepared(probe.limit(literal_column(str(most + 1))))) for probe in found
+    ]
+    # What the words have led to need not be asked for them once more.
+    return [*probes, (word_index.WORDS, Prepared(word_index.found(most + 1)))] if conditions.words else probes
 
 
 def _field_probes(conditions: Conditions, by_default: bool) -> Iterator[Select[Any]]:

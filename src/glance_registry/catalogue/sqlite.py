@@ -14,16 +14,18 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
+from functools import lru_cache, partial
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
+import msgspec
 from sqlalchemy import URL, Connection, create_engine
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
 from glance_registry.catalogue.engine import Catalogue, Operation, P, T, bind, ping, translate
 from glance_registry.model.errors import Unavailable
+from glance_registry.model.words import Term, has_terms
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +68,19 @@ def connect(url: URL, *, read_only: bool = False) -> Connection:
         *(("query_only = ON",) if read_only else ()),
     ):
         connection.exec_driver_sql(f"PRAGMA {pragma}").close()
+    driver(connection).create_function("has_words", 4, _has_words, deterministic=True)
     return connection
+
+
+def _has_words(name: str | None, tags: str, properties: str, terms: str) -> bool:
+    """What `word_index.has_words` asks of a row of images."""
+    texts = (name or "", *_read_texts(tags), *_read_pairs(properties).values())
+    return has_terms(texts, _read_terms(terms))
+
+
+_read_texts = msgspec.json.Decoder(list[str]).decode
+_read_pairs = msgspec.json.Decoder(dict[str, str]).decode
+_read_terms = lru_cache(maxsize=128)(msgspec.json.Decoder(tuple[Term, ...]).decode)
 
 
 def create_file(url: URL) -> None:

@@ -8,6 +8,7 @@ from typing import Literal
 from msgspec import Struct
 
 from glance_registry.model.member import ACCEPTED
+from glance_registry.model.words import Term
 
 SORT_KEYS = ("created_at", "updated_at", "name", "status", "container_format", "disk_format", "size", "id")
 SORT_DIRECTIONS = ("desc", "asc")
@@ -72,13 +73,14 @@ class Query(Struct, frozen=True, kw_only=True):
     its own, those shared with it. Only an admin gets more: False lists non-public images, None all. `deleted`
     True lists the deleted images alone, None both kinds; `hidden` likewise. `unlisted_statuses` are left out
     of lists without deleted images, unless a filter asks for a status. `properties` are (name, value), a tag
-    is (TAG, tag).
+    is (TAG, tag). With `terms`, images that are not deleted and have all of them in their words.
     """
 
     page: Page
     sort: Sort = Sort()
     filters: tuple[Filter, ...] = ()
     properties: tuple[tuple[str, str], ...] = ()
+    terms: tuple[Term, ...] = ()
     changes_since: datetime | None = None
     view: View | None = None
     public: bool | None = True

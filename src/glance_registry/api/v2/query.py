@@ -21,6 +21,7 @@ from glance_registry.model.errors import Invalid
 from glance_registry.model.image import LARGEST_32, LARGEST_64, VISIBILITIES
 from glance_registry.model.member import ACCEPTED, STATUSES
 from glance_registry.model.query import SORT_DIRECTIONS, SORT_KEYS, TAG, Filter, Operator, Page, Query, Sort, View
+from glance_registry.model.words import read_terms
 
 PATH = "/v2/images"
 MOST_SORT_KEYS = len(SORT_KEYS)
@@ -28,7 +29,7 @@ MOST_CONDITIONS = 64
 """Filters of one list: each is a part of the statement."""
 
 _NOT_FILTERS = frozenset(
-    {"limit", "marker", "sort", "sort_key", "sort_dir", "visibility", "member_status", "tag", "os_hidden"}
+    {"limit", "marker", "sort", "sort_key", "sort_dir", "visibility", "member_status", "tag", "os_hidden", "q"}
 )
 _UNLISTED = frozenset({"killed"})
 
@@ -83,6 +84,7 @@ def read_query(query_string: bytes, default_limit: int, largest_limit: int) -> A
         sort=_read_sort(pairs),
         filters=tuple(_read_filter(name, value) for name, value in conditions if _is_field(name)),
         properties=(*properties, *((TAG, tag) for tag in tags)),
+        terms=read_terms(given["q"]) if "q" in given else (),
         view=_read_view(given),
         hidden=read_truth("os_hidden", given.get("os_hidden", "false")),
         unlisted_statuses=_UNLISTED,
