@@ -2,10 +2,9 @@
 """What a handler is given."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from msgspec import Struct
 from starlette.requests import Request as StarletteRequest
@@ -18,6 +17,8 @@ from glance_registry.catalogue.engine import Catalogue
 from glance_registry.model.access import Caller
 from glance_registry.model.contract import Contract
 from glance_registry.model.errors import Invalid, TooLarge
+
+T = TypeVar("T")
 
 
 class RequestLog(Protocol):
@@ -68,13 +69,7 @@ class Request(StarletteRequest):
 
         Raises RequestTimeout when neither that nor the end comes in time.
         """
-        async with self._in_time():
-            while True:
-                message: Any = await self.receive()
-                if message.get("body"):
-                    return True
-                if not message.get("more_body", False):
-                    return False
+        return await self._in_time(self._find_byte())
 
     async def read_body(self) -> bytes:
         """The whole body.
@@ -82,30 +77,39 @@ class Request(StarletteRequest):
         Raises TooLarge as soon as it is known to be longer than the setting allows, and RequestTimeout when it does not
         come in time.
         """
+        return await self._in_time(self._read())
+
+    async def _find_byte(self) -> bool:
+        while True:
+            message: Any = await self.receive()
+            if message.get("body"):
+                return True
+            if not message.get("more_body", False):
+                return False
+
+    async def _read(self) -> bytes:
         largest = self.registry.largest_body
         declared = self.headers.get("content-length", "0")
         if declared.isascii() and declared.isdigit() and int(declared[:20]) > largest:
             raise TooLarge(f"The body is larger than {largest} bytes.")
         chunks: list[bytes] = []
         size = 0
-        async with self._in_time():
-            while True:
-                message: Any = await self.receive()
-                if message["type"] == "http.disconnect":
-                    raise Invalid("The body ended before it was complete.")
-                chunk = message.get("body", b"")
-                size += len(chunk)
-                if size > largest:
-                    raise TooLarge(f"The body is larger than {largest} bytes.")
-                chunks.append(chunk)
-                if not message.get("more_body", False):
-                    return b"".join(chunks)
+        while True:
+            message: Any = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise Invalid("The body ended before it was complete.")
+            chunk = message.get("body", b"")
+            size += len(chunk)
+            if size > largest:
+                raise TooLarge(f"The body is larger than {largest} bytes.")
+            chunks.append(chunk)
+            if not message.get("more_body", False):
+                return b"".join(chunks)
 
-    @asynccontextmanager
-    async def _in_time(self) -> AsyncIterator[None]:
+    async def _in_time(self, reading: Coroutine[Any, Any, T]) -> T:
         seconds = self.registry.body_seconds
         try:
             async with asyncio.timeout(seconds):
-                yield
+                return await reading
         except TimeoutError:
             raise RequestTimeout(f"The body did not come within {seconds} seconds.") from None
