@@ -78,14 +78,17 @@ def check_may_place(caller: Caller, before: Image, after: Image) -> None:
 
 
 def check_url(url: str, schemes: frozenset[str]) -> None:
-    """Raise Invalid for what is not a URL or holds credentials, Forbidden for a scheme that is not one of these."""
+    """Raise Invalid for a URL that nobody may give: a broken one, one with credentials, one of another scheme than
+    all of ours; Forbidden for a scheme that is ours and not one of these."""
     parts = _URL.fullmatch(url)
     if parts is None:
         raise Invalid("A location must be a URL as in https://images.example.com/debian.qcow2.")
     if "@" in parts[2]:
         raise Invalid("A location must not hold credentials: everybody who may see it would have them.")
-    if parts[1].lower() not in schemes:
-        raise Forbidden(f"A location here must begin with {' or '.join(f'{name}:' for name in sorted(schemes))}.")
+    scheme = parts[1].lower()
+    if scheme not in schemes:
+        refusal = Forbidden if scheme in TRUSTED_SCHEMES else Invalid
+        raise refusal(f"A location here must begin with {' or '.join(f'{name}:' for name in sorted(schemes))}.")
 
 
 def _location(place: Location | Place, kept: Mapping[str, Location]) -> Location:

@@ -85,8 +85,8 @@ def test_a_writer_adds_replaces_and_removes_further_locations(open_client: Clien
         (place(**{**CLAIMS, "owner": "me"}), 400),
         (place("file:///etc/passwd"), 403),
         (place("rbd://a/b/c/d"), 403),
-        (place("filesystem:///etc/passwd"), 403),
-        (place("ftp://x/y"), 403),
+        (place("filesystem:///etc/passwd"), 400),
+        (place("ftp://x/y"), 400),
     ],
 )
 def test_a_location_that_cannot_be_leaves_the_image_queued(open_client: Client, value: Any, status: int) -> None:
