@@ -50,6 +50,13 @@ $(VENV)/clients.stamp: requirements/clients.txt | $(VENV)/run.stamp
 	  --requirement requirements/clients.txt
 	touch $@
 
+# OpenStack's tests of the Images API.
+$(VENV)/tempest.stamp: requirements/tempest.txt | $(VENV)/run.stamp
+	$(BIN)/python -m venv $(VENV)/tempest
+	$(VENV)/tempest/bin/pip install --quiet --disable-pip-version-check --require-hashes \
+	  --requirement requirements/tempest.txt
+	touch $@
+
 # What fuzzes the parsers, in the environment of the tests.
 $(VENV)/fuzz.stamp: requirements/fuzz.txt $(VENV)/test.stamp
 	$(LOCKED) --requirement requirements/fuzz.txt
@@ -64,7 +71,7 @@ test: $(VENV)/test.stamp $(VENV)/keystone.stamp $(VENV)/clients.stamp $(VENV)/pa
 	$(BIN)/python -m pytest
 
 .PHONY: nightly
-nightly: $(VENV)/test.stamp $(VENV)/patroni.stamp $(VENV)/fuzz.stamp  ## What takes long: crashes, failovers, races, fuzz; prints the figures of docs/reliability.md
+nightly: $(VENV)/test.stamp $(VENV)/keystone.stamp $(VENV)/tempest.stamp $(VENV)/patroni.stamp $(VENV)/fuzz.stamp  ## What takes long: crashes, failovers, races, fuzz; prints the figures of docs/reliability.md
 	$(BIN)/python -m pytest -m nightly --figures $(VENV)/figures.md $(OPTIONS)
 
 .PHONY: cluster
@@ -109,6 +116,8 @@ lock: $(VENV)/test.stamp  ## Renew requirements/ from pyproject.toml: names, ver
 	  --python-version 3.11 --upgrade --group pyproject.toml:peer --output-file requirements/peer.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
 	  --python-version 3.11 --upgrade --group pyproject.toml:clients --output-file requirements/clients.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
+	  --python-version 3.11 --upgrade --group pyproject.toml:tempest --output-file requirements/tempest.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
 	  --python-version 3.11 --upgrade --group pyproject.toml:patroni --output-file requirements/patroni.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \

@@ -73,10 +73,16 @@ class Keystone:
             self.ask("PUT", grant, token)
         self.services["image"] = self.make("service", token, type="image", name="glance")
 
-    def list_endpoint(self, service: str, url: str) -> None:
-        """Put an address into the catalogue that comes with tokens."""
-        where = {"service_id": self.services[service], "url": url, "region_id": "here"}
-        self.make("endpoint", self.token("admin", "admin"), interface="public", **where)
+    @contextmanager
+    def listed(self, service: str, port: int) -> Iterator[None]:
+        """The catalogue that comes with tokens has a service at a port of this machine."""
+        token = self.token("admin", "admin")
+        where = {"service_id": self.services[service], "url": f"http://127.0.0.1:{port}", "region_id": "here"}
+        endpoint = self.make("endpoint", token, interface="public", **where)
+        try:
+            yield
+        finally:
+            self.ask("DELETE", f"/endpoints/{endpoint}", self.token("admin", "admin"))
 
     def ask(self, method: str, path: str, token: str = "", **options: Any) -> httpx.Response:
         headers = {"x-auth-token": token, **options.pop("headers", {})}

@@ -23,8 +23,7 @@ def login(
         written(folder / "keystone.conf", options(keystone)),
     )
     given = [argument for file in files for argument in ("--config-file", file)]
-    with Server(folder, make_database("sqlite"), *given) as server:
-        keystone.list_endpoint("image", f"http://127.0.0.1:{server.port}")
+    with Server(folder, make_database("sqlite"), *given) as server, keystone.listed("image", server.port):
         environ = {
             "OS_AUTH_URL": keystone.url,
             "OS_PASSWORD": PASSWORD,
