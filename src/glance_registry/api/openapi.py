@@ -44,6 +44,7 @@ _QUERY: dict[str, tuple[str, dict[str, Any]]] = {
         "Of the images shared with the caller's project, those that it has met so.",
         {"enum": ["pending", "accepted", "rejected", "all"]},
     ),
+    "q": ("Images with all these words, or words that begin so, in name, tags or property values.", {"type": "string"}),
     "tag": ("Images with this tag; repeatable.", {"type": "string"}),
     "created_at": ("Images registered then, or gt:, gte:, lt:, lte:, neq: that time.", {"type": "string"}),
     "updated_at": ("Images changed then, or gt:, gte:, lt:, lte:, neq: that time.", {"type": "string"}),

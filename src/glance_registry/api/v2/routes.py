@@ -18,6 +18,7 @@ IMAGES, IMAGE = "/v2/images", "/v2/images/{image_id}"
 MEMBERS, MEMBER = IMAGE + "/members", IMAGE + "/members/{member_id}"
 TAG, ACTIONS, SCHEMAS = IMAGE + "/tags/{tag}", IMAGE + "/actions", "/v2/schemas"
 LIST = (
+    "q",
     *("limit", "marker", "sort", "sort_key", "sort_dir", "name", "status", "container_format", "disk_format", "id"),
     *("min_ram", "min_disk", "size_min", "size_max", "protected", "os_hidden", "owner", "visibility"),
     *("member_status", "tag", "created_at", "updated_at"),
