@@ -15,7 +15,9 @@ SHOWN = BRIEF | {
     *("protected", "virtual_size", "location", "location_data", "properties"),
 }
 OTHERS = {"password": "hunter2", "store": "hunter2", "x_auth": "hunter2", "version": 7, "visibility": "public"}
-PLAIN_HEADERS = {"content-type", "content-length", "x-openstack-request-id"}
+PLAIN_HEADERS = {
+    *("content-type", "content-length", "cache-control", "x-content-type-options", "x-openstack-request-id"),
+}
 
 
 @pytest.fixture
