@@ -23,38 +23,13 @@ $(VENV)/test.stamp: requirements/test.txt $(VENV)/run.stamp
 	$(LOCKED) --requirement requirements/test.txt
 	touch $@
 
-# The Keystone that the tests ask; it shares no package with us.
-$(VENV)/keystone.stamp: requirements/keystone.txt | $(VENV)/run.stamp
-	$(BIN)/python -m venv $(VENV)/keystone
-	$(VENV)/keystone/bin/pip install --quiet --disable-pip-version-check --require-hashes \
-	  --requirement requirements/keystone.txt
-	touch $@
-
-# The Glance that `make bench OPTIONS="--peer glance …"` compares with; it shares no package with us either.
-$(VENV)/peer.stamp: requirements/peer.txt | $(VENV)/run.stamp
-	$(BIN)/python -m venv $(VENV)/peer
-	$(VENV)/peer/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements/peer.txt
-	touch $@
-
-# What looks after the servers of a cluster of PostgreSQL.
-$(VENV)/patroni.stamp: requirements/patroni.txt | $(VENV)/run.stamp
-	$(BIN)/python -m venv $(VENV)/patroni
-	$(VENV)/patroni/bin/pip install --quiet --disable-pip-version-check --require-hashes \
-	  --requirement requirements/patroni.txt
-	touch $@
-
-# The clients that people use; they share no package with us.
-$(VENV)/clients.stamp: requirements/clients.txt | $(VENV)/run.stamp
-	$(BIN)/python -m venv $(VENV)/clients
-	$(VENV)/clients/bin/pip install --quiet --disable-pip-version-check --require-hashes \
-	  --requirement requirements/clients.txt
-	touch $@
-
-# OpenStack's tests of the Images API.
-$(VENV)/tempest.stamp: requirements/tempest.txt | $(VENV)/run.stamp
-	$(BIN)/python -m venv $(VENV)/tempest
-	$(VENV)/tempest/bin/pip install --quiet --disable-pip-version-check --require-hashes \
-	  --requirement requirements/tempest.txt
+# Programs that share no package with us, each in an environment of its own: the Keystone that the tests ask, the Glance
+# that `make bench OPTIONS="--peer glance …"` compares with, what looks after the servers of a cluster of PostgreSQL, the
+# clients that people use, and OpenStack's tests of the Images API.
+OTHERS := keystone peer patroni clients tempest
+$(OTHERS:%=$(VENV)/%.stamp): $(VENV)/%.stamp: requirements/%.txt | $(VENV)/run.stamp
+	$(BIN)/python -m venv $(VENV)/$*
+	$(VENV)/$*/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
 	touch $@
 
 # What fuzzes the parsers, in the environment of the tests.

@@ -21,8 +21,7 @@ from tests.conftest import ENGINES
 from glance_registry.catalogue import images, paging
 from glance_registry.catalogue.engine import Catalogue
 from glance_registry.catalogue.open import open_catalogue
-from glance_registry.catalogue.prepared import Prepared
-from glance_registry.catalogue.sqlite import driver
+from glance_registry.catalogue.prepared import Prepared, driver
 from glance_registry.model.access import ANONYMOUS, ANYONE_IS_ADMIN, Caller
 from glance_registry.model.image import Image, delete
 from glance_registry.model.member import Member

@@ -15,7 +15,7 @@ from tests.catalogue.examples import ADMIN, everything, image
 from glance_registry.catalogue import images
 from glance_registry.catalogue.engine import Catalogue, ping
 from glance_registry.catalogue.open import open_catalogue
-from glance_registry.catalogue.sqlite import driver
+from glance_registry.catalogue.prepared import driver
 from glance_registry.model.contract import CACTUS
 from glance_registry.model.errors import Conflict, NotFound, StorageFull, Unavailable
 from glance_registry.model.image import Image

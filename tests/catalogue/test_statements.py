@@ -12,7 +12,7 @@ from tests.catalogue.examples import ADMIN, after_noon, everything, image
 
 from glance_registry.catalogue import images, prepared
 from glance_registry.catalogue.engine import Catalogue, ping
-from glance_registry.catalogue.sqlite import driver as sqlite_driver
+from glance_registry.catalogue.prepared import driver as sqlite_driver
 from glance_registry.model.contract import CACTUS
 from glance_registry.model.image import Change, Location
 from glance_registry.model.revision import Step, all_of, set_field, set_tags

@@ -91,5 +91,6 @@ class PreparedWrite:
 
 
 def driver(connection: Connection) -> Any:
-    """The driver's own connection."""
+    """The driver's own connection: for constant statements, and on SQLite for BEGIN and COMMIT, which SQLAlchemy must
+    not add its own to."""
     return connection.connection.driver_connection

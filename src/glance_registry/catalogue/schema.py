@@ -138,7 +138,8 @@ async def _run(url: URL, step: Callable[..., T], *args: str) -> T:
 
 
 def _run_on_sqlite(url: URL, step: Callable[..., T], *args: str) -> T:
-    from glance_registry.catalogue.sqlite import connect, create_file, driver
+    from glance_registry.catalogue.prepared import driver
+    from glance_registry.catalogue.sqlite import connect, create_file
 
     create_file(url)
     with connect(url) as connection:

@@ -24,7 +24,8 @@ async def snapshot(database_url: str, operation: Operation[P, T], *args: P.args,
 
 
 def _on_sqlite(url: URL, run: Operation[[], T]) -> T:
-    from glance_registry.catalogue.sqlite import connect, driver
+    from glance_registry.catalogue.prepared import driver
+    from glance_registry.catalogue.sqlite import connect
 
     with connect(url, read_only=True) as connection:
         # Sorting a large table must not fill the memory.

@@ -24,6 +24,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
 from glance_registry.catalogue.engine import Catalogue, Operation, P, T, bind, ping, translate
+from glance_registry.catalogue.prepared import driver
 from glance_registry.model.errors import Unavailable
 from glance_registry.model.words import Term, has_terms
 
@@ -158,11 +159,6 @@ class _File:
         except OSError:
             raise Unavailable("The database file is not there any more.") from None
         return found.st_dev, found.st_ino
-
-
-def driver(connection: Connection) -> sqlite3.Connection:
-    """The driver's own connection, for BEGIN and COMMIT, which SQLAlchemy must not add its own to."""
-    return connection.connection.driver_connection  # type: ignore[return-value]
 
 
 class SqliteCatalogue(Catalogue):
