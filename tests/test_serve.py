@@ -139,12 +139,13 @@ def test_sigint_stops_it_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("worker", [1, 2])
 def test_sigterm_stops_workers_that_are_only_just_starting(tmp_path: Path, worker: int) -> None:
-    """Such a signal would be lost, and the worker killed in the end because it did not obey."""
+    """Such a signal would be lost, and the worker killed in the end because it did not obey. (Granian may also kill one
+    that is already on its way out.)"""
     server = Server(tmp_path, "sqlite:///r.sqlite", "--workers", "2")
     wait_until(lambda: f"Spawning worker-{worker}" in server.output)
 
     assert server.stop() == 0
-    assert "refused to gracefully stop" not in server.output
+    assert server.output.count("Stopping worker-") == server.output.count("Spawning worker-") > 0
     server.http.close()
 
 

@@ -52,8 +52,8 @@ LARGEST_HEADERS = 65_536
 OTHER_FILES = 200
 """Open files of a worker that are no clients' connections: the database's, and what Python and Granian have open."""
 
-READY_SECONDS = 0.2
-"""How long after its start a worker begins to heed signals: Granian must have taken its place on the event loop."""
+POLL_SECONDS = 0.01
+"""How often a worker that starts looks whether it listens."""
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -135,7 +135,7 @@ async def prepare_database(url: str) -> None:
 
 
 def _run(settings: Settings, tls_options: dict[str, Any]) -> None:
-    os.register_at_fork(after_in_child=_hold_signals)
+    os.register_at_fork(before=_hold_signals, after_in_parent=_heed_signals)
     Granian(
         "glance_registry.app:build",
         address=settings.host,
@@ -172,15 +172,21 @@ def _most_connections(wanted: int) -> int:
 
 
 def _hold_signals() -> None:
-    """In a new worker: a signal that comes before Granian listens for it would be lost, and the worker waited for until
-    it is killed."""
+    """Before a worker is made: a signal that comes to it before Granian listens for one would be lost, and the worker
+    waited for until it is killed."""
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
 
 
-def _take_up(settings: Settings) -> None:
-    """In a worker that has begun to serve."""
-    cut_off_who_does_not_read(settings.request_timeout)
+def _heed_signals() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
+
+
+def _take_up(settings: Settings) -> None:
+    """In a worker, as soon as it listens."""
+    if cut_off_who_does_not_read(settings.request_timeout):
+        _heed_signals()
+    else:
+        asyncio.get_event_loop().call_later(POLL_SECONDS, _take_up, settings)
 
 
 def _end_with_parent() -> None:
@@ -192,7 +198,7 @@ def _end_with_parent() -> None:
 def _load(settings: Settings) -> Application:
     """The application, in its worker process. What is loaded by then stays: the collector need not look at it again."""
     _end_with_parent()
-    asyncio.get_event_loop().call_later(READY_SECONDS, _take_up, settings)
+    asyncio.get_event_loop().call_soon(_take_up, settings)
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLD)
     return build(settings, request_log=logs.RequestLog(settings.log_format))
