@@ -43,7 +43,7 @@ run: $(VENV)/run.stamp  ## Serve on http://127.0.0.1:9191 over glance-registry.s
 
 .PHONY: test
 test: $(VENV)/test.stamp $(VENV)/keystone.stamp $(VENV)/clients.stamp $(VENV)/patroni.stamp  ## All tests, on SQLite and on a PostgreSQL, a cluster of it, a Keystone and clients that come with them
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 .PHONY: nightly
 nightly: $(VENV)/test.stamp $(VENV)/keystone.stamp $(VENV)/tempest.stamp $(VENV)/patroni.stamp $(VENV)/fuzz.stamp  ## What takes long: crashes, failovers, races, fuzz; prints the figures of docs/reliability.md
