@@ -12,6 +12,7 @@ from glance_registry.api.metrics import Metrics
 from glance_registry.api.openapi import describe
 from glance_registry.api.request import Registry, RequestLog
 from glance_registry.api.routes import ROUTES
+from glance_registry.api.ui.routes import PAGES
 from glance_registry.api.v2.offer import Offer
 from glance_registry.api.v2.schemas import load_schemas
 from glance_registry.catalogue.open import open_catalogue, read_urls
@@ -56,7 +57,8 @@ def build(
             request_log=request_log,
         )
 
-    return Application(open_registry, _identify(settings))
+    routes = (*ROUTES, *PAGES) if settings.pages else ROUTES
+    return Application(open_registry, _identify(settings), routes)
 
 
 def _identify(settings: Settings) -> Identify:

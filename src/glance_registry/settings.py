@@ -48,6 +48,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     show_direct_url: bool = False
     show_locations: bool = False
     schema_file: str = ""
+    pages: bool = True
     config_files: tuple[str, ...] = ()
     """Not in the table: the files that were read. keystonemiddleware reads its own section in them."""
 
@@ -141,6 +142,10 @@ SETTINGS = (
         attribute="schema_file", group="images", name="schema_file",
         help="JSON file with schemas of properties of your own, as older releases have in schema-image.json: they are"
         " part of the schema that clients of the Images API are given and that their bodies are checked against.",
+    ),
+    Setting(
+        attribute="pages", group="ui", name="enabled", kind=bool,
+        help="Serve the pages for people, under /ui.",
     ),
     Setting(
         attribute="database", group="database", name="connection",

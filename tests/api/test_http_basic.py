@@ -423,3 +423,17 @@ def test_neither_passwords_nor_hashes_are_logged(files: Files, start: Start, cap
     logged = "\n".join(str(vars(record)) for record in caplog.records)
     for secret in (PASSWORD, "wrong-password", *credentials("alice").values(), "$argon2"):
         assert secret not in logged
+
+
+def test_a_browser_is_asked_for_a_password_and_for_no_token(start: Start) -> None:
+    client = start()
+    image_id = add(client, "alice", is_public=False, properties={"team": "acme's"})
+
+    page = client.get("/ui")
+    assert (page.status_code, page.headers["www-authenticate"]) == (401, CHALLENGE)
+    assert "token" not in page.text
+    assert image_id in client.get("/ui", headers=credentials("alice")).text
+    own = client.get(f"/ui/images/{image_id}", headers=credentials("alice")).text
+    assert "acme&#39;s" in own
+    assert "curl -sf -u USER" in own
+    assert client.get(f"/ui/images/{image_id}", headers=credentials("bob")).status_code == 404

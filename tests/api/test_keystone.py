@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.api.ui.browser import look, page_of, post_form
 from tests.conftest import Client
 from tests.keystone import PASSWORD, PUBLIC_URI, Keystone, options, written
 
@@ -350,3 +351,21 @@ def test_the_global_options_of_oslo_config_stay_as_they_were(tmp_path: Path) -> 
     build(Settings(identity_mode="keystone", config_files=(file,)))
     assert cfg.CONF.keystone_authtoken.www_authenticate_uri is None
     assert "username" not in cfg.CONF.keystone_authtoken
+
+
+def test_a_browser_keeps_the_token_that_its_user_pasted(keystone: Keystone, start: Start) -> None:
+    client = start()
+    token = keystone.token("alice", "acme")
+    image_id = add(client, token, name="acme's", is_public=False)
+    page = look(client, "/ui", 401)
+    signed_in = post_form(client, page.links["Sign in with a token"], f"token={token}")
+    cookie = signed_in.headers["set-cookie"].partition(";")[0]
+
+    page = page_of(client.get(signed_in.headers["location"], headers={"Cookie": cookie}))
+
+    assert page.links["acme's"] == f"/ui/images/{image_id}"
+    assert "Sign out" in page.text
+    command = page_of(client.get(f"/ui/images/{image_id}", headers={"Cookie": cookie})).text
+    assert "X-Auth-Token: $OS_TOKEN" in command
+    assert token not in command
+    check_refused(client.get("/ui", headers={"Cookie": "glance-registry-token=wrong"}))

@@ -24,6 +24,7 @@ AT_HOME = {
     "alembic": ("catalogue",),
     "asyncpg": ("catalogue",),
     "sqlite3": ("catalogue",),
+    "jinja2": ("api.ui.render",),
     "starlette": ("api", "app"),
     "granian": ("cli.serve",),
     "prometheus_client": ("api",),

@@ -4,17 +4,20 @@
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from os import urandom
 
 from starlette.types import Receive, Scope, Send
 
 from glance_registry.api.answer import Answer
+from glance_registry.api.cross_site import SAFE, check_site
 from glance_registry.api.errors import answer_error, answer_failure
 from glance_registry.api.identity import Identify
 from glance_registry.api.request import Registry, Request
+from glance_registry.api.route import Access, Route
 from glance_registry.api.router import Router
-from glance_registry.api.routes import ROUTES, Access
+from glance_registry.api.ui.errors import error_page, failure_page
+from glance_registry.api.ui.render import PATH
 from glance_registry.model.access import check_may_write
 from glance_registry.model.errors import RegistryError
 
@@ -31,10 +34,12 @@ _JSON = "application/json"
 class Application:
     """`await application(scope, receive, send)`; it closes the catalogue when the server stops."""
 
-    def __init__(self, open_registry: Callable[[], Awaitable[Registry]], identify: Identify) -> None:
+    def __init__(
+        self, open_registry: Callable[[], Awaitable[Registry]], identify: Identify, routes: Iterable[Route]
+    ) -> None:
         self._open_registry = open_registry
         self._identify = identify
-        self._router = Router(ROUTES)
+        self._router = Router(routes)
         self._registry: Registry | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -81,6 +86,8 @@ class Application:
         try:
             route, parts = self._router.find(method, scope["path"])
             route_path = route.path
+            if method not in SAFE:
+                check_site(scope)
             request = Request(scope, receive, registry, parts)
             if route.access is not Access.OPEN:
                 request.caller = await self._identify(request)
@@ -89,16 +96,21 @@ class Application:
             answer = await route.handler(request)
         except RegistryError as error:
             registry.metrics.count_error(error.code)
-            answer = answer_error(error, accept)
+            answer = error_page(error) if _is_page(scope) else answer_error(error, accept)
         except Exception:
             log.exception("request %s failed", request_id.decode())
-            answer = answer_failure(request_id.decode(), accept)
+            failed = request_id.decode()
+            answer = failure_page(failed) if _is_page(scope) else answer_failure(failed, accept)
         answer.raw_headers += (_NO_SNIFFING, answer.cache_control, (b"x-openstack-request-id", request_id))
         await _send(answer, method, send)
         seconds = time.perf_counter() - started
         registry.metrics.count_request(method, route_path, answer.status_code, seconds)
         if registry.request_log is not None:
             registry.request_log.add(request_id.decode(), method, route_path, answer.status_code, seconds)
+
+
+def _is_page(scope: Scope) -> bool:
+    return bool(scope["path"].startswith(PATH))
 
 
 def _read_headers(scope: Scope) -> tuple[str, bytes]:

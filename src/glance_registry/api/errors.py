@@ -69,18 +69,25 @@ RETRY_AFTER_SECONDS = 1
 
 def answer_error(error: RegistryError, accept: str) -> Answer:
     """The answer to a request that failed: JSON when the caller accepts it by name, else the sentence as text."""
-    status = next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
-    answer = error_body(status, str(error), accept)
+    return with_headers(error, error_body(status_of(error), str(error), accept))
+
+
+def status_of(error: RegistryError) -> HTTPStatus:
+    return next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
+
+
+def with_headers(error: RegistryError, answer: Answer) -> Answer:
+    """An answer that says what went wrong, with the headers that belong to that."""
     if isinstance(error, MethodNotAllowed):
         answer.raw_headers.append((b"allow", ", ".join(error.allowed).encode()))
-    if isinstance(error, UnsupportedType):
+    if isinstance(error, UnsupportedType) and error.accepted:
         answer.raw_headers.append((b"accept-patch", ", ".join(error.accepted).encode()))
     if isinstance(error, Unauthorized) and error.challenge:
         answer.raw_headers.append((b"www-authenticate", error.challenge.encode()))
     if isinstance(error, RequestTimeout):
         # RFC 9110, section 15.5.9: "the server SHOULD send the "close" connection option".
         answer.raw_headers.append((b"connection", b"close"))
-    if status is HTTPStatus.SERVICE_UNAVAILABLE:
+    if status_of(error) is HTTPStatus.SERVICE_UNAVAILABLE:
         answer.raw_headers.append((b"retry-after", str(RETRY_AFTER_SECONDS).encode()))
     return answer
 

@@ -14,7 +14,7 @@ from glance_registry.catalogue.paging import page
 from glance_registry.catalogue.prepared import PreparedWrite
 from glance_registry.catalogue.rows import WRITTEN, Stored, as_member, as_member_row, as_row, as_stored, locked, seen
 from glance_registry.catalogue.tables import image_members, images, tombstones
-from glance_registry.model.access import Caller, check_may_change, check_may_modify, permitted
+from glance_registry.model.access import Caller, check_may_change, check_may_modify, may_modify, permitted
 from glance_registry.model.contract import Contract
 from glance_registry.model.errors import Conflict, NotFound, TooLarge
 from glance_registry.model.image import Change, Image, delete, not_before
@@ -100,7 +100,7 @@ def revise(
     Raises NotFound, Forbidden, Conflict, and what the revision raises.
     """
     number, image = locked(connection, image_id)
-    if not (caller.writer or caller.owns(image)):
+    if not may_modify(caller, image):
         seen(connection, image_id, caller)  # Who does not see an image is not told that there is one.
     check_may_modify(caller, image)
     revised = revision(image)

@@ -100,15 +100,30 @@ def owner_of_new(caller: Caller, given: str | None) -> str | None:
     return given if caller.writer and given is not None else caller.project
 
 
+def may_modify(caller: Caller, image: Image) -> bool:
+    """Whether an image that the caller sees is one that it may change."""
+    return caller.writer or caller.owns(image)
+
+
 def check_may_modify(caller: Caller, image: Image) -> None:
     """Raise Forbidden unless an image that the caller sees is one that it may change."""
-    if not (caller.writer or caller.owns(image)):
+    if not may_modify(caller, image):
         raise Forbidden("You are not permitted to modify this image.")
+
+
+def may_publicize(caller: Caller) -> bool:
+    """Whether the caller may make an image public in the Images API."""
+    return caller.writer or caller.admin
+
+
+def may_see_locations(caller: Caller) -> bool:
+    """Whether the caller is told where the bytes of every image that it sees lie."""
+    return caller.writer or caller.admin
 
 
 def check_may_see_locations(caller: Caller) -> None:
     """Raise Forbidden unless the caller is told where the bytes of every image that it sees lie."""
-    if not (caller.writer or caller.admin):
+    if not may_see_locations(caller):
         raise Forbidden("Only API servers and admins are told where an image's bytes lie.")
 
 

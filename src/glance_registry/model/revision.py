@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from glance_registry.model.access import Caller
+from glance_registry.model.access import Caller, may_publicize
 from glance_registry.model.errors import Conflict, Forbidden, Invalid, NotFound, TooLarge
 from glance_registry.model.image import (
     LONGEST_NAME,
@@ -155,7 +155,7 @@ def check_may_create(caller: Caller, image: Image) -> None:
 
 
 def _check_may_publicize(caller: Caller) -> None:
-    if not (caller.writer or caller.admin):
+    if not may_publicize(caller):
         raise Forbidden("You are not permitted to make an image public.")
 
 

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading a header that says who calls."""
+"""Where it says who calls."""
 
 from glance_registry.api.request import Request
 from glance_registry.model.errors import Invalid
+
+COOKIE = "glance-registry-token"
+"""Where a browser keeps the token with which its user signed in to the pages."""
 
 
 def sole_header(request: Request, name: str) -> str | None:

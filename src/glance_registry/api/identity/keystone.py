@@ -16,7 +16,7 @@ from typing import Any
 from msgspec import Struct
 
 from glance_registry.api.identity import Identify
-from glance_registry.api.identity.header import sole_header
+from glance_registry.api.identity.header import COOKIE, sole_header
 from glance_registry.api.identity.slow_check import Passed, SlowChecks
 from glance_registry.api.request import Request
 from glance_registry.model.access import Caller, identified
@@ -50,7 +50,7 @@ def check_tokens(config_files: Sequence[str], remembered_seconds: float, writer_
     checks = SlowChecks[Token](remembered_seconds, THREADS)
 
     async def identify(request: Request) -> Caller:
-        given = sole_header(request, "x-auth-token")
+        given = sole_header(request, "x-auth-token") or request.cookies.get(COOKIE)
         if not given:
             raise Unauthorized("This registry asks for a Keystone token in X-Auth-Token.", keystone.challenge)
         if not _TOKEN.fullmatch(given):

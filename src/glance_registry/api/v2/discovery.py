@@ -91,10 +91,10 @@ def _versions(request: Request) -> Versions:
 
 def _version(request: Request, number: str) -> Version:
     status = "CURRENT" if number == CURRENT else "SUPPORTED"
-    return Version(f"v{number}", status, [Link(_endpoint(request) + "/v2/")])
+    return Version(f"v{number}", status, [Link(endpoint(request) + "/v2/")])
 
 
-def _endpoint(request: Request) -> str:
+def endpoint(request: Request) -> str:
     """Where the caller reaches us: as the operator says, else as the request says."""
     configured = request.registry.offer.public_endpoint
     if configured:

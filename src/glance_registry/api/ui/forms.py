@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The form with which people change an image: what was entered, and what that changes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import parse_qsl
+
+from msgspec import Struct
+
+from glance_registry.api.errors import UnsupportedType
+from glance_registry.api.v2.offer import Offer
+from glance_registry.api.v2.wire import FIELDS, NUMBERS, check_may_name
+from glance_registry.model.errors import Invalid
+from glance_registry.model.image import Image
+from glance_registry.model.revision import Step, all_of, remove_property, set_field, set_property, set_tags
+
+MEDIA_TYPE = "application/x-www-form-urlencoded"
+MOST_FIELDS = 1_000
+NEW_PROPERTIES = 3
+"""Empty lines for further properties."""
+
+_ATTRIBUTES = frozenset({*FIELDS, *NUMBERS, "tags"})
+
+
+class Entered(Struct, frozen=True):
+    """What stands in the form. `tag` is the ETag of the image that it was made of."""
+
+    tag: str
+    name: str
+    visibility: str
+    protected: bool
+    os_hidden: bool
+    tags: Sequence[str]
+    properties: Sequence[tuple[str, str]]
+    removed: frozenset[str] = frozenset()
+
+
+def read_form(body: bytes, content_type: str) -> list[tuple[str, str]]:
+    """The fields of a form as a browser sends it. Raises UnsupportedType or Invalid."""
+    if content_type.partition(";")[0].strip().lower() != MEDIA_TYPE:
+        raise UnsupportedType(f"A form's Content-Type must be {MEDIA_TYPE}.", ())
+    try:
+        pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MOST_FIELDS)
+    except ValueError:
+        raise Invalid(f"The form is not UTF-8, or has more than {MOST_FIELDS} fields.") from None
+    if any("\0" in name + value for name, value in pairs):
+        raise Invalid("The form holds a NUL character.")
+    return pairs
+
+
+def form_of(image: Image, tag: str) -> Entered:
+    """The form as it is first shown."""
+    return Entered(
+        tag=tag,
+        name=_one_line(image.name or ""),
+        visibility=image.visibility,
+        protected=image.protected,
+        os_hidden=image.os_hidden,
+        tags=[tag for tag in image.tags if _is_line(tag)],
+        properties=list(image.properties.items()),
+    )
+
+
+def read_entered(pairs: Sequence[tuple[str, str]]) -> Entered:
+    """What was entered. Raises Invalid for a form that is not ours."""
+    given = dict(pairs)
+    names = [_joined(value) for name, value in pairs if name == "property"]
+    values = [_joined(value) for name, value in pairs if name == "value"]
+    if not given.keys() >= {"tag", "name", "visibility", "tags"} or len(names) != len(values):
+        raise Invalid("The form is not complete.")
+    return Entered(
+        tag=given["tag"],
+        name=_one_line(given["name"]),
+        visibility=given["visibility"],
+        protected="protected" in given,
+        os_hidden="os_hidden" in given,
+        tags=[line.strip() for line in _joined(given["tags"]).split("\n") if line.strip()],
+        properties=[(name, value) for name, value in zip(names, values, strict=True) if name.strip() or value],
+        removed=frozenset(_joined(value) for name, value in pairs if name == "remove"),
+    )
+
+
+def read_changes(entered: Entered, image: Image, offer: Offer) -> Step:
+    """What must be done that the image is as it was entered. What was not touched stays, to the letter.
+
+    Raises Invalid or Forbidden.
+    """
+    fields = _changed_fields(entered, image)
+    steps = [set_tags(value) if name == "tags" else set_field(name, value) for name, value in fields.items()]
+    # A browser makes one kind of line break of all.
+    kept = {_joined(name): name for name in image.properties}
+    properties: dict[str, str] = {}
+    for shown, value in entered.properties:
+        name = kept.get(shown, shown.strip())
+        if shown in entered.removed and name in image.properties:
+            steps.append(remove_property(name))
+        elif name not in image.properties or value != _joined(image.properties[name]):
+            _check_new(name, properties)
+            properties[name] = value
+    offer.schemas.check_part({**fields, **properties})
+    return all_of([*steps, *(set_property(name, value) for name, value in properties.items())])
+
+
+def _changed_fields(entered: Entered, image: Image) -> Mapping[str, Any]:
+    before = form_of(image, entered.tag)
+    wanted: dict[str, Any] = {
+        name: getattr(entered, name)
+        for name in ("name", "visibility", "protected", "os_hidden")
+        if getattr(entered, name) != getattr(before, name)
+    }
+    tags = {*entered.tags, *(tag for tag in image.tags if not _is_line(tag))}
+    if tags != set(image.tags):
+        wanted["tags"] = list(tags)
+    return wanted
+
+
+def _check_new(name: str, others: Mapping[str, str]) -> None:
+    if not name:
+        raise Invalid("A property needs a name.")
+    if name in others:
+        raise Invalid(f"Property '{name}' was entered twice.")
+    if name in _ATTRIBUTES:
+        raise Invalid(f"'{name}' is no property: every image has it.")
+    check_may_name(name)
+
+
+def _is_line(tag: str) -> bool:
+    """Whether a tag can be entered as a line of its own; any other one has no place in the form, and stays."""
+    return tag == tag.strip() and tag == _joined(tag) and "\n" not in tag
+
+
+def _one_line(text: str) -> str:
+    """As browsers keep the text of a field with one line."""
+    return text.replace("\r", "").replace("\n", "")
+
+
+def _joined(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")

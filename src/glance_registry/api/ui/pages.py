@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pages: parse, run one operation, show. The rules are the Images API's."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from glance_registry.api.answer import Answer
+from glance_registry.api.errors import PreconditionFailed, status_of
+from glance_registry.api.identity.header import COOKIE
+from glance_registry.api.request import Request
+from glance_registry.api.ui.commands import commands_for
+from glance_registry.api.ui.forms import NEW_PROPERTIES, Entered, form_of, read_changes, read_entered, read_form
+from glance_registry.api.ui.listing import read_listing
+from glance_registry.api.ui.render import PATH, answer_page, redirect
+from glance_registry.api.v2 import conditional
+from glance_registry.api.v2.discovery import endpoint
+from glance_registry.api.v2.schemas import DISK_FORMATS
+from glance_registry.catalogue import images, members
+from glance_registry.model.access import check_may_modify, may_modify, may_publicize, may_see_locations
+from glance_registry.model.errors import Conflict, Forbidden, Invalid, TooLarge
+from glance_registry.model.image import ACTIVE, PUBLIC, SHARED, VISIBILITIES, Image, Location
+from glance_registry.model.member import Member
+from glance_registry.model.revision import all_of
+from glance_registry.model.status import DEACTIVATED, DELETED, TRANSITIONS
+
+_REFUSED = (Invalid, Forbidden, Conflict, TooLarge, PreconditionFailed)
+"""What is said above the form, with all that was entered in it."""
+
+_CHOICES: Mapping[str, Any] = {
+    "statuses": [status for status in TRANSITIONS if status not in (DELETED, "killed")],
+    "visibilities": (*VISIBILITIES, "all"),
+    "disk_formats": sorted(DISK_FORMATS),
+}
+
+
+async def list_images(request: Request) -> Answer:
+    """The images that the caller may see, searched, filtered and sorted."""
+    registry = request.registry
+    listing = read_listing(request.scope["query_string"], registry.default_page, registry.largest_page)
+    found = await registry.catalogue.read(images.find, listing.query, request.caller)
+    full = found and len(found) == listing.query.page.limit
+    return _page(
+        request,
+        "images.html",
+        images=found,
+        listing=listing,
+        following=listing.following(found[-1].id) if full else None,
+        **_CHOICES,
+    )
+
+
+async def show_image(request: Request) -> Answer:
+    """Everything about one image, and what one types to use it."""
+    image = await request.registry.catalogue.read(images.get, request.image_id, request.caller)
+    places = _places(request, image)
+    return _page(
+        request,
+        "image.html",
+        image=image,
+        places=places,
+        members=await _members(request, image),
+        commands=commands_for(image, endpoint(request), _credentials(request), places[0].url if places else None),
+        editable=may_modify(request.caller, image),
+    )
+
+
+async def show_form(request: Request) -> Answer:
+    """The form with which an image is changed."""
+    image = await request.registry.catalogue.read(images.get, request.image_id, request.caller)
+    check_may_modify(request.caller, image)
+    return _form(request, image, form_of(image, conditional.etag(image)))
+
+
+async def update_image(request: Request) -> Answer:
+    """Changes an image as it was entered, unless somebody else has changed it since the form was made."""
+    registry = request.registry
+    entered = read_entered(read_form(await request.read_body(), request.headers.get("content-type", "")))
+    image = await registry.catalogue.read(images.get, request.image_id, request.caller)
+    try:
+        revision = all_of([conditional.only({entered.tag}), read_changes(entered, image, registry.offer)])
+        await registry.catalogue.write(images.revise, image.id, revision, registry.now(), request.caller)
+    except _REFUSED as error:
+        registry.metrics.count_error(error.code)
+        return _form(request, image, entered, str(error), status_of(error))
+    return redirect(f"{PATH}/images/{image.id}")
+
+
+def _form(request: Request, image: Image, entered: Entered, sentence: str = "", status: int = 200) -> Answer:
+    visibilities = [name for name in VISIBILITIES if name != PUBLIC or _may_stay_public(request, image)]
+    return _page(
+        request,
+        "edit.html",
+        status,
+        image=image,
+        entered=entered,
+        sentence=sentence,
+        visibilities=visibilities,
+        empty=range(NEW_PROPERTIES),
+    )
+
+
+def _may_stay_public(request: Request, image: Image) -> bool:
+    return image.is_public or may_publicize(request.caller)
+
+
+def _page(request: Request, template: str, status: int = 200, **values: Any) -> Answer:
+    return answer_page(template, status, caller=request.caller, signed_in=COOKIE in request.cookies, **values)
+
+
+def _places(request: Request, image: Image) -> Sequence[Location]:
+    """Where the bytes lie, as far as the caller is told that in the Images API."""
+    if image.status == DEACTIVATED or not (request.registry.offer.show_locations or may_see_locations(request.caller)):
+        return ()
+    return [place for place in image.locations if place.status == ACTIVE]
+
+
+async def _members(request: Request, image: Image) -> list[Member]:
+    if image.visibility != SHARED:
+        return []
+    return await request.registry.catalogue.read(members.find, image.id, request.caller)
+
+
+def _credentials(request: Request) -> str:
+    """How curl says who calls, when the caller had to."""
+    if request.headers.get("authorization"):
+        return "-u USER"
+    return '-H "X-Auth-Token: $OS_TOKEN"' if COOKIE in request.cookies else ""
