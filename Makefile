@@ -32,9 +32,9 @@ $(OTHERS:%=$(VENV)/%.stamp): $(VENV)/%.stamp: requirements/%.txt | $(VENV)/run.s
 	$(VENV)/$*/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
 	touch $@
 
-# What fuzzes the parsers, in the environment of the tests.
-$(VENV)/fuzz.stamp: requirements/fuzz.txt $(VENV)/test.stamp
-	$(LOCKED) --requirement requirements/fuzz.txt
+# What fuzzes the parsers, and what drives Chromium (Debian's chromium and chromium-driver), in the environment of the tests.
+$(VENV)/fuzz.stamp $(VENV)/browser.stamp: $(VENV)/%.stamp: requirements/%.txt $(VENV)/test.stamp
+	$(LOCKED) --requirement $<
 	touch $@
 
 .PHONY: run
@@ -46,7 +46,7 @@ test: $(VENV)/test.stamp $(VENV)/keystone.stamp $(VENV)/clients.stamp $(VENV)/pa
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 .PHONY: nightly
-nightly: $(VENV)/test.stamp $(VENV)/keystone.stamp $(VENV)/tempest.stamp $(VENV)/patroni.stamp $(VENV)/fuzz.stamp  ## What takes long: crashes, failovers, races, fuzz; prints the figures of docs/reliability.md
+nightly: $(VENV)/test.stamp $(VENV)/keystone.stamp $(VENV)/tempest.stamp $(VENV)/patroni.stamp $(VENV)/fuzz.stamp $(VENV)/browser.stamp  ## What takes long, or needs a browser: crashes, failovers, races, fuzz, pages; prints the figures of docs/reliability.md
 	$(BIN)/python -m pytest -m nightly --figures $(VENV)/figures.md $(OPTIONS)
 
 .PHONY: cluster
@@ -97,3 +97,5 @@ lock: $(VENV)/test.stamp  ## Renew requirements/ from pyproject.toml: names, ver
 	  --python-version 3.11 --upgrade --group pyproject.toml:patroni --output-file requirements/patroni.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
 	  --python-version 3.11 --upgrade --group pyproject.toml:fuzz --output-file requirements/fuzz.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
+	  --python-version 3.11 --constraint requirements/test.txt --group pyproject.toml:browser --output-file requirements/browser.txt
