@@ -206,22 +206,46 @@ def test_a_read_only_file_stops_writes_but_not_reads_and_is_forgotten_when_it_is
     assert kept(loop, sqlite) == {"one", "two"}
 
 
-def test_a_file_locked_by_another_program_makes_writes_wait_and_then_say_so(
-    loop: asyncio.Runner, sqlite: Catalogue, sqlite_database: str
-) -> None:
-    import sqlite3
+@pytest.fixture
+def other(sqlite_database: str) -> Iterator[sqlite3.Connection]:
+    """Another program in the middle of a transaction."""
+    path = sqlite_database.removeprefix("sqlite:///")
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection.execute("BEGIN IMMEDIATE")
+    yield connection
+    connection.close()
 
-    loop.run(sqlite.write(pragma, "busy_timeout = 50"))
-    other = sqlite3.connect(sqlite_database.removeprefix("sqlite:///"), isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
+
+def test_a_file_locked_by_another_program_makes_writes_wait_and_then_say_so(
+    loop: asyncio.Runner, sqlite: Catalogue, other: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("glance_registry.catalogue.sqlite.BUSY_SECONDS", 0.05)
 
     with pytest.raises(Unavailable, match="busy"):
         loop.run(sqlite.write(images.add, image()))
     loop.run(sqlite.read(ping))
     other.execute("ROLLBACK")
-    other.close()
     loop.run(sqlite.write(images.add, image()))
 
+    assert kept(loop, sqlite) == {"one"}
+
+
+def test_a_write_has_its_turn_soon_after_another_program_s(
+    loop: asyncio.Runner, sqlite: Catalogue, other: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite's own wait grows to a tenth of a second: by then the other program is in its next transaction."""
+    waits: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 20:
+            other.execute("COMMIT")
+
+    monkeypatch.setattr("glance_registry.catalogue.sqlite.time.sleep", wait)
+    loop.run(sqlite.write(images.add, image()))
+
+    assert len(waits) == 20
+    assert max(waits) < 0.001
     assert kept(loop, sqlite) == {"one"}
 
 

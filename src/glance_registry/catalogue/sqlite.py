@@ -11,6 +11,7 @@ import logging
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -37,6 +38,10 @@ WAITING_WRITES = 2_000
 """Writes that may wait in one process; one more is refused rather than queued without bound."""
 
 LARGEST_BATCH = 256
+
+_TURN_SECONDS = 0.0005
+"""How often a writer asks whether another process has ended its transaction, which takes a few milliseconds. SQLite
+itself would ask ever less often, up to ten times a second, and one process would keep the others from writing."""
 
 # A read may take this many virtual-machine steps on the event loop: a point read takes about 60, a page of 25
 # in index order about 1,500, and 40,000 take around half a millisecond.
@@ -290,6 +295,7 @@ class _Writer(threading.Thread):
         is_writable = self._file.is_writable
         self._connection = self._open_connection()
         self._driver = driver(self._connection)
+        self._driver.execute("PRAGMA busy_timeout = 0")  # `_begin` waits instead; after it nothing can be busy.
         self._is_writable = is_writable
 
     def _open_again(self) -> None:
@@ -320,7 +326,7 @@ class _Writer(threading.Thread):
             self._file.check()
             if not self._is_writable and self._file.is_writable:
                 self._open_again()
-            self._driver.execute("BEGIN IMMEDIATE")
+            self._begin()
             outcomes = [self._attempt(job) for job in batch]
             self._driver.execute("COMMIT")
         except Exception as error:
@@ -329,6 +335,18 @@ class _Writer(threading.Thread):
             reason = translate(error)
             return [_Outcome(job, error=reason) for job in batch]
         return outcomes
+
+    def _begin(self) -> None:
+        """Begin the transaction when no other process is in one."""
+        deadline = time.monotonic() + BUSY_SECONDS
+        while True:
+            try:
+                self._driver.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+            time.sleep(_TURN_SECONDS)
 
     def _attempt(self, job: _Job) -> _Outcome:
         self._driver.execute("SAVEPOINT job")
