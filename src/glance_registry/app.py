@@ -5,6 +5,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from uuid import uuid4
 
+from msgspec.structs import replace
+
 from glance_registry.api.application import Application
 from glance_registry.api.identity import Identify, anyone
 from glance_registry.api.identity.context import trust_headers
@@ -16,7 +18,7 @@ from glance_registry.api.ui.routes import PAGES
 from glance_registry.api.v2.offer import Offer
 from glance_registry.api.v2.schemas import load_schemas
 from glance_registry.catalogue.open import open_catalogue, read_urls
-from glance_registry.model.contract import CONTRACTS
+from glance_registry.model.contract import CONTRACTS, Contract
 from glance_registry.model.errors import Invalid
 from glance_registry.settings import Settings
 
@@ -43,7 +45,7 @@ def build(
     async def open_registry() -> Registry:
         return Registry(
             catalogue=open_catalogue(settings.database, settings.replica),
-            contract=CONTRACTS[settings.contract],
+            contract=contract_of(settings),
             offer=offer,
             default_page=settings.default_page,
             largest_page=settings.largest_page,
@@ -59,6 +61,11 @@ def build(
 
     routes = (*ROUTES, *PAGES) if settings.pages else ROUTES
     return Application(open_registry, _identify(settings), routes)
+
+
+def contract_of(settings: Settings) -> Contract:
+    """What clients may write, under these settings."""
+    return replace(CONTRACTS[settings.contract], most_properties=settings.most_properties)
 
 
 def _identify(settings: Settings) -> Identify:

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from glance_registry.model.contract import CONTRACTS
 from glance_registry.model.errors import Invalid
+from glance_registry.model.image import LARGEST_MAX_PROPERTIES, MAX_PROPERTIES
 
 LOG_FORMATS = ("auto", "text", "json")
 IDENTITY_MODES = ("none", "context", "http_basic", "keystone")
@@ -33,6 +34,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     most_connections: int = 10_000
     request_timeout: int = 30
     most_images: int = 0
+    most_properties: int = MAX_PROPERTIES
     log_format: str = "auto"
     database: str = "sqlite:///glance-registry.sqlite"
     replica: str = ""
@@ -118,6 +120,11 @@ SETTINGS = (
     Setting(
         attribute="most_images", group="limits", name="images_per_owner", kind=int, minimum=0, maximum=10_000_000,
         help="Images that one project may own, deleted ones not counted; 0: as many as it likes.",
+    ),
+    Setting(
+        attribute="most_properties", group="limits", name="properties_per_image", kind=int, minimum=1,
+        maximum=LARGEST_MAX_PROPERTIES, old_names=(("DEFAULT", "image_property_quota"),),
+        help="Properties that an image may have; one that has more already keeps them.",
     ),
     Setting(
         attribute="log_format", group="DEFAULT", name="log_format", choices=LOG_FORMATS,

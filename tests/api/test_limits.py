@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How many images a project may own."""
+"""How many images a project may own, and how many properties an image may have."""
 
 from collections.abc import Iterator
 
@@ -54,3 +54,38 @@ def test_without_the_setting_and_without_an_owner_nobody_counts(client: Client) 
     ownerless = [client.post("/images", V1) for _ in range(4)]
 
     assert all(answer.is_success for answer in (*owned, *ownerless))
+
+
+@pytest.mark.parametrize("most", [2, 300])
+def test_an_image_has_at_most_as_many_properties_as_the_setting_says(database: str, most: int) -> None:
+    client = Client(Settings(database=database, most_properties=most))
+    own = {f"p{number}": "x" for number in range(most)}
+    try:
+        assert (
+            client.post("/images", {"image": {**V1["image"], "properties": {**own, "one": "more"}}}).status_code == 400
+        )
+        assert client.post("/v2/images", {**V2, **own, "one": "more"}).status_code == 413
+        old = client.add(properties=own)["id"]
+        new = client.register(**own)["id"]
+        assert client.put(f"/images/{old}", {"image": {"properties": {"one": "more"}}}).status_code == 400
+        refused = client.patch(new, {"op": "add", "path": "/one", "value": "more"})
+        assert (refused.status_code, f"at most {most} properties" in refused.text) == (413, True)
+        assert client.show(old)["properties"] == client.show(new)["properties"] == own
+    finally:
+        client.close()
+
+
+def test_an_image_that_has_more_properties_keeps_them_and_can_be_renamed(database: str) -> None:
+    own = {"one": "1", "two": "2", "three": "3"}
+    generous, strict = (Client(Settings(database=database, most_properties=most)) for most in (3, 2))
+    try:
+        image_id = generous.add(properties=own)["id"]
+
+        assert strict.put(f"/images/{image_id}", {"image": {"name": "renamed"}}).status_code == 200
+        assert strict.patch(image_id, {"op": "replace", "path": "/name", "value": "again"}).status_code == 200
+        assert strict.put(f"/images/{image_id}", {"image": {"properties": {"four": "4"}}}).status_code == 400
+        shown = strict.show(image_id)
+        assert (shown["name"], shown["properties"]) == ("again", own)
+    finally:
+        generous.close()
+        strict.close()

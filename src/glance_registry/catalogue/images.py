@@ -17,7 +17,7 @@ from glance_registry.catalogue.tables import image_members, images, tombstones
 from glance_registry.model.access import Caller, check_may_change, check_may_modify, may_modify, permitted
 from glance_registry.model.contract import Contract
 from glance_registry.model.errors import Conflict, NotFound, TooLarge
-from glance_registry.model.image import Change, Image, delete, not_before
+from glance_registry.model.image import MAX_PROPERTIES, Change, Image, delete, not_before
 from glance_registry.model.member import Member
 from glance_registry.model.query import Query
 from glance_registry.model.revision import check_may_revise
@@ -93,7 +93,12 @@ def change(
 
 
 def revise(
-    connection: Connection, image_id: str, revision: Callable[[Image], Image], now: datetime, caller: Caller
+    connection: Connection,
+    image_id: str,
+    revision: Callable[[Image], Image],
+    now: datetime,
+    caller: Caller,
+    most_properties: int = MAX_PROPERTIES,
 ) -> Image:
     """Keep what the revision makes of an image, if that is another one; the outcome.
 
@@ -104,7 +109,7 @@ def revise(
         seen(connection, image_id, caller)  # Who does not see an image is not told that there is one.
     check_may_modify(caller, image)
     revised = revision(image)
-    check_may_revise(caller, image, revised)
+    check_may_revise(caller, image, revised, most_properties)
     if revised == image:
         return image
     return _save(

@@ -10,6 +10,7 @@ from uuid import uuid4
 import click
 from msgspec import Struct
 
+from glance_registry.app import contract_of
 from glance_registry.catalogue.engine import Catalogue, Operation, T
 from glance_registry.catalogue.images import Kept, add_all
 from glance_registry.catalogue.purge import Tombstone, bury
@@ -19,7 +20,7 @@ from glance_registry.cli.opened import opened
 from glance_registry.cli.options import load_settings, setting_options
 from glance_registry.cli.plain import complain, progress
 from glance_registry.cli.serve import prepare_database
-from glance_registry.model.contract import CONTRACTS, Contract
+from glance_registry.model.contract import Contract
 from glance_registry.model.errors import Conflict, Invalid, Unavailable
 
 BATCH = 500
@@ -54,7 +55,7 @@ def import_json(file: BinaryIO) -> None:
     with opened(settings.database) as (catalogue, runner), progress() as bar:
         task = bar.add_task("Importing", total=None)
         try:
-            for batch in _batches(_items(read_entries(file), CONTRACTS[settings.contract], outcome)):
+            for batch in _batches(_items(read_entries(file), contract_of(settings), outcome)):
                 _write(batch, catalogue, runner, outcome)
                 bar.update(task, description=f"{outcome.registered} registered")
         finally:

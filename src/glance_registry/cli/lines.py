@@ -23,11 +23,25 @@ from glance_registry.catalogue.purge import Tombstone
 from glance_registry.model.access import ANYONE_IS_ADMIN, owner_of_new
 from glance_registry.model.contract import CACTUS, QUEENS, Contract
 from glance_registry.model.errors import Invalid
-from glance_registry.model.image import LARGEST_32, LARGEST_64, LONGEST_NAME, MAX_TAGS, Image, Location
+from glance_registry.model.image import (
+    LARGEST_32,
+    LARGEST_64,
+    LARGEST_MAX_PROPERTIES,
+    LONGEST_NAME,
+    MAX_TAGS,
+    Image,
+    Location,
+)
 from glance_registry.model.member import Member
 from glance_registry.model.revision import as_tags
 
-ANY_CONTRACT = structs.replace(QUEENS, name="any", id_pattern=CACTUS.id_pattern, id_sentence=CACTUS.id_sentence)
+ANY_CONTRACT = structs.replace(
+    QUEENS,
+    name="any",
+    id_pattern=CACTUS.id_pattern,
+    id_sentence=CACTUS.id_sentence,
+    most_properties=LARGEST_MAX_PROPERTIES,
+)
 """What may be in a catalogue, whichever contract it was written under."""
 
 

@@ -34,6 +34,8 @@ class Contract(Struct, frozen=True, kw_only=True):
     """Statuses that lists leave out unless a filter asks for them."""
     admin_sees_deleted: bool
     """Whether an admin who asks for a deleted image by its id is shown it."""
+    most_properties: int = MAX_PROPERTIES
+    """Of one image that has no more already."""
 
     def image_id(self, given: Any) -> str:
         """The id that a client chose, as a string; an integer becomes its decimal string.
@@ -71,7 +73,7 @@ class Contract(Struct, frozen=True, kw_only=True):
         formats = {image.disk_format, image.container_format}
         if self.disk_formats is not None and is_new("disk_format", "container_format") and _is_mixed(formats):
             raise Invalid("Invalid mix of disk and container formats.")
-        _check_sizes(image)
+        _check_sizes(image, max(self.most_properties, len(before.properties) if before else 0))
 
 
 def _is_mixed(formats: set[str | None]) -> bool:
@@ -86,13 +88,13 @@ def _check_member(field: str, value: str | None, allowed: frozenset[str], requir
         raise Invalid(f"Invalid {noun} '{shown}' for image. Field '{field}' must be one of: {_words(allowed)}.")
 
 
-def _check_sizes(image: Image) -> None:
+def _check_sizes(image: Image, most_properties: int) -> None:
     for field, value in (("disk_format", image.disk_format), ("container_format", image.container_format)):
         if value is not None and len(value) > LONGEST_FORMAT:
             raise Invalid(f"Field '{field}' is longer than {LONGEST_FORMAT} characters.")
-    if len(image.properties) > MAX_PROPERTIES:
+    if len(image.properties) > most_properties:
         raise Invalid(
-            f"An image may have at most {MAX_PROPERTIES} properties; field 'properties' would have"
+            f"An image may have at most {most_properties} properties; field 'properties' would have"
             f" {len(image.properties)}."
         )
 

@@ -32,6 +32,11 @@ LARGEST_64 = 2**63 - 1
 """Of sizes."""
 
 MAX_PROPERTIES = 128
+"""Of one image, unless a setting says otherwise."""
+
+LARGEST_MAX_PROPERTIES = 1_000
+"""What the setting may say: the Registry API shows every property in a header."""
+
 MAX_TAGS = 128
 LONGEST_NAME = 255
 """In characters: of a name, a property's name, a tag."""

@@ -16,7 +16,6 @@ from glance_registry.model.errors import Conflict, Forbidden, Invalid, NotFound,
 from glance_registry.model.image import (
     LONGEST_NAME,
     LONGEST_VALUE,
-    MAX_PROPERTIES,
     MAX_TAGS,
     PUBLIC,
     Image,
@@ -130,7 +129,7 @@ def all_of(steps: Sequence[Step]) -> Step:
     return step
 
 
-def check_may_revise(caller: Caller, before: Image, after: Image) -> None:
+def check_may_revise(caller: Caller, before: Image, after: Image, most_properties: int) -> None:
     """Raise unless the caller, who may modify the image, may make this of it, and it is one that can be kept."""
     if after.owner != before.owner and not caller.writer:
         raise Forbidden("Only an admin gives an image to another project.")
@@ -140,10 +139,10 @@ def check_may_revise(caller: Caller, before: Image, after: Image) -> None:
         if getattr(after, name) != getattr(before, name) and before.status not in (QUEUED, "importing"):
             raise Forbidden(f"{name} can be changed only while the image is queued.")
     check_may_place(caller, before, after)
-    _check_sizes(before, after)
+    _check_sizes(before, after, most_properties)
 
 
-def check_may_create(caller: Caller, image: Image) -> None:
+def check_may_create(caller: Caller, image: Image, most_properties: int) -> None:
     """Raise unless the caller may register this image, and it is one that can be kept."""
     if not caller.writer and image.owner != caller.project:
         raise Forbidden(f"You are not permitted to create images owned by '{image.owner}'.")
@@ -151,7 +150,7 @@ def check_may_create(caller: Caller, image: Image) -> None:
         _check_may_publicize(caller)
     nothing = replace(image, status=QUEUED, properties={}, tags=(), locations=())
     check_may_place(caller, nothing, image)
-    _check_sizes(nothing, image)
+    _check_sizes(nothing, image, most_properties)
 
 
 def _check_may_publicize(caller: Caller) -> None:
@@ -159,10 +158,10 @@ def _check_may_publicize(caller: Caller) -> None:
         raise Forbidden("You are not permitted to make an image public.")
 
 
-def _check_sizes(before: Image, after: Image) -> None:
+def _check_sizes(before: Image, after: Image, most_properties: int) -> None:
     """Only what is new must be short enough: an image that has more already can still be renamed."""
-    if len(after.properties) > max(MAX_PROPERTIES, len(before.properties)):
-        raise TooLarge(f"An image may have at most {MAX_PROPERTIES} properties.")
+    if len(after.properties) > max(most_properties, len(before.properties)):
+        raise TooLarge(f"An image may have at most {most_properties} properties.")
     if len(after.tags) > max(MAX_TAGS, len(before.tags)):
         raise TooLarge(f"An image may have at most {MAX_TAGS} tags.")
     for tag in set(after.tags) - set(before.tags):

@@ -11,11 +11,12 @@ from glance_registry.api.errors import UnsupportedType
 from glance_registry.api.v2.offer import Offer
 from glance_registry.api.v2.wire import FIELDS, NUMBERS, check_may_name
 from glance_registry.model.errors import Invalid
-from glance_registry.model.image import Image
+from glance_registry.model.image import LARGEST_MAX_PROPERTIES, Image
 from glance_registry.model.revision import Step, all_of, remove_property, set_field, set_property, set_tags
 
 MEDIA_TYPE = "application/x-www-form-urlencoded"
-MOST_FIELDS = 1_000
+MOST_FIELDS = 4 * LARGEST_MAX_PROPERTIES
+"""Three for each property, and a few."""
 NEW_PROPERTIES = 3
 """Empty lines for further properties."""
 

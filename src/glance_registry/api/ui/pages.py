@@ -14,6 +14,7 @@ from glance_registry.api.ui.listing import read_listing
 from glance_registry.api.ui.render import PATH, answer_page, redirect
 from glance_registry.api.v2 import conditional
 from glance_registry.api.v2.discovery import endpoint
+from glance_registry.api.v2.revise import revise
 from glance_registry.api.v2.schemas import DISK_FORMATS
 from glance_registry.catalogue import images, members
 from glance_registry.model.access import check_may_modify, may_modify, may_publicize, may_see_locations
@@ -77,8 +78,8 @@ async def update_image(request: Request) -> Answer:
     entered = read_entered(read_form(await request.read_body(), request.headers.get("content-type", "")))
     image = await registry.catalogue.read(images.get, request.image_id, request.caller)
     try:
-        revision = all_of([conditional.only({entered.tag}), read_changes(entered, image, registry.offer)])
-        await registry.catalogue.write(images.revise, image.id, revision, registry.now(), request.caller)
+        changes = read_changes(entered, image, registry.offer)
+        await revise(request, all_of([conditional.only({entered.tag}), changes]))
     except _REFUSED as error:
         registry.metrics.count_error(error.code)
         return _form(request, image, entered, str(error), status_of(error))

@@ -10,6 +10,7 @@ from glance_registry.api.request import Request
 from glance_registry.api.v2 import conditional, wire
 from glance_registry.api.v2.patch import read_patch
 from glance_registry.api.v2.query import read_query
+from glance_registry.api.v2.revise import revise
 from glance_registry.catalogue import images
 from glance_registry.model.access import owner_of_new
 from glance_registry.model.errors import Forbidden, NotFound
@@ -47,7 +48,7 @@ async def create_image(request: Request) -> Answer:
     image_id, given_owner = fields.pop("id", None) or registry.new_id(), fields.pop("owner", None)
     owner = given_owner if given_owner is not None else owner_of_new(request.caller, None)
     image = Image(id=image_id, created_at=now, updated_at=now, status=QUEUED, owner=owner, **fields)
-    check_may_create(request.caller, image)
+    check_may_create(request.caller, image, registry.contract.most_properties)
     added = await registry.catalogue.write(images.add, image, registry.most_images)
     return _one(request, added, HTTPStatus.CREATED)
 
@@ -109,9 +110,7 @@ async def replace_file(request: Request) -> Answer:
 
 
 async def _revise(request: Request, step: Step) -> Image:
-    registry = request.registry
-    revision = conditional.guarded(request, step)
-    return await registry.catalogue.write(images.revise, request.image_id, revision, registry.now(), request.caller)
+    return await revise(request, conditional.guarded(request, step))
 
 
 def _one(request: Request, image: Image, status: HTTPStatus = HTTPStatus.OK) -> Answer:

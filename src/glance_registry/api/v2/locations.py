@@ -6,6 +6,7 @@ from http import HTTPStatus
 from glance_registry.api.answer import Answer, json_answer
 from glance_registry.api.request import Request
 from glance_registry.api.v2 import conditional, wire
+from glance_registry.api.v2.revise import revise
 from glance_registry.catalogue import images
 from glance_registry.model.access import check_may_see_locations
 from glance_registry.model.revision import first_place
@@ -20,8 +21,7 @@ async def list_locations(request: Request) -> Answer:
 
 async def create_location(request: Request) -> Answer:
     """Says where the bytes of a queued image lie, and what they are; it is active from then on."""
-    registry = request.registry
-    place = wire.read_location(await request.read_body(), registry.offer)
-    step = conditional.guarded(request, first_place(place))
-    image = await registry.catalogue.write(images.revise, request.image_id, step, registry.now(), request.caller)
-    return json_answer(wire.shown(image, registry.offer), HTTPStatus.ACCEPTED)
+    offer = request.registry.offer
+    place = wire.read_location(await request.read_body(), offer)
+    image = await revise(request, conditional.guarded(request, first_place(place)))
+    return json_answer(wire.shown(image, offer), HTTPStatus.ACCEPTED)

@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one way in which the Images API, and the pages that follow its rules, change an image that is there."""
+
+from glance_registry.api.request import Request
+from glance_registry.catalogue import images
+from glance_registry.model.image import Image
+from glance_registry.model.revision import Step
+
+
+async def revise(request: Request, step: Step) -> Image:
+    """The image that the request names after this step, as it is kept. Raises what `images.revise` raises."""
+    registry = request.registry
+    most_properties = registry.contract.most_properties
+    return await registry.catalogue.write(
+        images.revise, request.image_id, step, registry.now(), request.caller, most_properties
+    )
