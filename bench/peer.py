@@ -98,27 +98,27 @@ def _cases(size: int) -> dict[str, Case]:
     sample = [numbered(number * 7919 * step % size).image for number in range(min(size, _SAMPLES))]
     public = [image for image in sample if image.is_public and not image.deleted]
     bodies = [image for image in realistic(_BODIES, SEED + 1) if not image.deleted]
+    ours = [_encode({"image": {**registration(image), **_new(image), "is_public": False}}) for image in bodies]
+    theirs = [_encode({**_fields(image), **_new(image), **image.properties}) for image in bodies]
+    shown = [f"/v2/images/{image.id}" for image in public]
+    page = ["/v2/images?limit=25"]
     return {
-        "show": Case(
-            MEMBER, [f"/images/{image.id}" for image in public], [f"/v2/images/{image.id}" for image in public]
-        ),
-        "page of a project": Case(MEMBER, ["/images/detail?limit=25"], ["/v2/images?limit=25"]),
-        "page of everything": Case(ADMIN, ["/images/detail?limit=25&is_public=none"], ["/v2/images?limit=25"]),
+        "show": Case(MEMBER, [f"/images/{image.id}" for image in public], shown),
+        "page of a project": Case(MEMBER, ["/images/detail?limit=25"], page),
+        "page of everything": Case(ADMIN, ["/images/detail?limit=25&is_public=none"], page),
         "page by property": Case(
-            MEMBER, ["/images/detail?limit=25&property-os_distro=ubuntu"], ["/v2/images?limit=25&os_distro=ubuntu"]
+            MEMBER, ["/images/detail?limit=25&property-os_distro=ubuntu"], [f"{page[0]}&os_distro=ubuntu"]
         ),
         "page by name": Case(
             MEMBER,
             [f"/images/detail?limit=25&name={image.name}" for image in public],
-            [f"/v2/images?limit=25&name={image.name}" for image in public],
+            [f"{page[0]}&name={image.name}" for image in public],
         ),
-        "create": Case(
-            MEMBER,
-            ["/images"],
-            ["/v2/images"],
-            [_encode({"image": {**registration(image), **_new(image), "is_public": False}}) for image in bodies],
-            [_encode({**_fields(image), **_new(image), **image.properties}) for image in bodies],
-        ),
+        "create": Case(MEMBER, ["/images"], ["/v2/images"], ours, theirs),
+        "Images API: show": Case(MEMBER, shown, shown),
+        "Images API: page of a project": Case(MEMBER, page, page),
+        "Images API: page of everything": Case(ADMIN, page, page),
+        "Images API: create": Case(MEMBER, ["/v2/images"], ["/v2/images"], theirs, theirs),
     }
 
 

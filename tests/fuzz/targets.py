@@ -59,7 +59,7 @@ def read_query(data: bytes) -> None:
 
 def read_headers(data: bytes) -> None:
     """The headers that we look into ourselves."""
-    scope = {"headers": [(b"x-openstack-request-id", data), (b"accept", data)]}
+    scope = {"path": "/images", "headers": [(b"x-openstack-request-id", data), (b"accept", data)]}
     _, request_id = application._read_headers(scope)
     assert request_id.isascii()
     assert quote(request_id.decode(), safe=":") == request_id.decode()

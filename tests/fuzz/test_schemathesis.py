@@ -25,6 +25,7 @@ from schemathesis.specs.openapi.checks import (
 from tests.figures import Figure
 
 from glance_registry.api.routes import ROUTES
+from glance_registry.api.v2.routes import PATCH
 from glance_registry.app import build
 from glance_registry.settings import Settings
 
@@ -37,6 +38,7 @@ CHECKS = [
 ]
 LINKED = [*CHECKS, use_after_free, ensure_resource_availability]
 LABELS = [f"{route.method} {route.path}" for route in ROUTES if route.path != "/openapi.json"]
+schemathesis.serializer.alias(PATCH.media_type, "application/json")
 GO = settings(deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 
 
@@ -74,7 +76,8 @@ def test_whatever_follows_from_answers_is_answered_as_described(described: Any, 
     Workflow.run(settings=settings(GO, max_examples=60, stateful_step_count=40))
 
     assert {200, 400, 404} <= statuses.keys()
-    assert {"POST /images", "PUT /images/{image_id}", "DELETE /images/{image_id}"} <= used.keys()
+    assert {"POST /images", "DELETE /images/{image_id}"} <= used.keys()
+    assert len(used) >= 12
     figure("fuzz, schemathesis, stateful: requests, each answered as described", statuses.total())
 
 
