@@ -93,9 +93,13 @@ def with_headers(error: RegistryError, answer: Answer) -> Answer:
 
 
 def answer_failure(request_id: str, accept: str) -> Answer:
-    """The answer when the fault is ours: nothing of the cause leaves the log."""
-    sentence = f"The registry failed to answer; its log has the cause under {request_id}."
-    return error_body(HTTPStatus.INTERNAL_SERVER_ERROR, sentence, accept)
+    """The answer when the fault is ours."""
+    return error_body(HTTPStatus.INTERNAL_SERVER_ERROR, failure_sentence(request_id), accept)
+
+
+def failure_sentence(request_id: str) -> str:
+    """What is said when the fault is ours: nothing of the cause leaves the log."""
+    return f"The registry failed to answer; its log has the cause under {request_id}."
 
 
 def error_body(status: HTTPStatus, sentence: str, accept: str) -> Answer:

@@ -98,7 +98,8 @@ def page(connection: Connection, query: Query, caller: Caller) -> Sequence[Seque
         return ()
     query, place = settled
     values = {**filters.parameters(query), "project": caller.project, "limit": query.page.limit}
-    values[word_index.WORDS] = word_index.expression(connection.dialect.name, query.terms)
+    if query.terms:
+        values[word_index.WORDS] = word_index.expression(connection.dialect.name, query.terms)
     values |= {f"after{i}": value for i, value in enumerate(place or ())}
     conditions, looked_through = filters.shape(query), parts(caller, query)
     if not looked_through:

@@ -71,7 +71,7 @@ def check_may_change(caller: Caller, image: Image) -> None:
 
     "An image of another tenant: 404 when private, 403 on change when public."
     """
-    if caller.writer or caller.owns(image):
+    if may_modify(caller, image):
         return
     if image.is_public:
         raise Forbidden("Access was denied to this resource.")
@@ -83,7 +83,7 @@ def check_may_share(caller: Caller, image: Image, own_membership: Member | None)
 
     "Sharing needs admin, ownership, or membership with can_share."
     """
-    if caller.writer or caller.owns(image) or (own_membership is not None and own_membership.can_share):
+    if may_modify(caller, image) or (own_membership is not None and own_membership.can_share):
         return
     raise Forbidden("No permission to share that image")
 
@@ -135,5 +135,5 @@ def check_may_decide(caller: Caller, member_id: str) -> None:
 
 def check_may_invite(caller: Caller, image: Image) -> None:
     """Raise Forbidden unless the caller may add and remove members: "only the owner adds and removes"."""
-    if not (caller.writer or caller.owns(image)):
+    if not may_modify(caller, image):
         raise Forbidden("Only the owner of an image adds and removes its members.")

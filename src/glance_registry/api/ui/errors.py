@@ -4,7 +4,7 @@
 from http import HTTPStatus
 
 from glance_registry.api.answer import Answer
-from glance_registry.api.errors import status_of, with_headers
+from glance_registry.api.errors import failure_sentence, status_of, with_headers
 from glance_registry.api.ui.render import answer_page
 from glance_registry.model.errors import RegistryError, Unauthorized
 
@@ -17,8 +17,7 @@ def error_page(error: RegistryError) -> Answer:
 
 def failure_page(request_id: str) -> Answer:
     """The page when the fault is ours."""
-    sentence = f"The registry failed to answer; its log has the cause under {request_id}."
-    return _page(HTTPStatus.INTERNAL_SERVER_ERROR, sentence)
+    return _page(HTTPStatus.INTERNAL_SERVER_ERROR, failure_sentence(request_id))
 
 
 def _page(status: HTTPStatus, sentence: str, *, takes_token: bool = False) -> Answer:

@@ -3,19 +3,20 @@
 
 from glance_registry.api.route import Access, route
 from glance_registry.api.ui import pages, render, session
+from glance_registry.api.ui.render import PATH
 
 OPEN, READ, WRITE = Access.OPEN, Access.READ, Access.WRITE
-IMAGE, SIGN_IN = "/ui/images/{image_id}", "/ui/sign-in"
+IMAGE, SIGN_IN = PATH + "/images/{image_id}", PATH + "/sign-in"
 HTML = "text/html"
 
 PAGES = (
-    route("GET", "/ui", pages.list_images, READ, HTML),
+    route("GET", PATH, pages.list_images, READ, HTML),
     route("GET", IMAGE, pages.show_image, READ, HTML),
     route("GET", IMAGE + "/edit", pages.show_form, WRITE, HTML),
     route("POST", IMAGE + "/edit", pages.update_image, WRITE, HTML, status=303),
     route("GET", SIGN_IN, session.show_sign_in, OPEN, HTML),
     route("POST", SIGN_IN, session.sign_in, OPEN, HTML, status=303),
-    route("POST", "/ui/sign-out", session.sign_out, OPEN, HTML, status=303),
-    route("GET", "/ui/style.css", render.show_file, OPEN, "text/css"),
-    route("GET", "/ui/icon.svg", render.show_file, OPEN, "image/svg+xml"),
+    route("POST", PATH + "/sign-out", session.sign_out, OPEN, HTML, status=303),
+    route("GET", PATH + "/style.css", render.show_file, OPEN, "text/css"),
+    route("GET", PATH + "/icon.svg", render.show_file, OPEN, "image/svg+xml"),
 )
