@@ -6,12 +6,13 @@ import logging
 import sys
 import time
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
-_encode = msgspec.json.Encoder().encode
+_encode_lines = msgspec.json.Encoder().encode_lines
 
 
 FLUSH_SECONDS = 0.01
@@ -40,19 +41,19 @@ class RequestLog:
 
     def __init__(self, form: str) -> None:
         self._is_text = is_text(form)
-        self._lines: list[bytes] = []
+        self._lines: list[_Line] = []
 
     def add(self, request_id: str, method: str, route: str, status: int, seconds: float) -> None:
         if not self._lines:
             asyncio.get_running_loop().call_later(FLUSH_SECONDS, self.flush)
         milliseconds = round(seconds * 1000, 2)
-        line = _Line(_timestamp(time.time()), "info", "request", request_id, method, route, status, milliseconds)
-        self._lines.append(_as_text(line) if self._is_text else _encode(line) + b"\n")
+        line = _Line(_now(), "info", "request", request_id, method, route, status, milliseconds)
+        self._lines.append(line)
 
     def flush(self) -> None:
         lines, self._lines = self._lines, []
         try:
-            sys.stdout.buffer.write(b"".join(lines))
+            sys.stdout.buffer.write(b"".join(map(_as_text, lines)) if self._is_text else _encode_lines(lines))
             sys.stdout.buffer.flush()
         except OSError:
             logging.getLogger(__name__).exception("lines of requests were lost")
@@ -105,6 +106,17 @@ class TextFormatter(logging.Formatter):
 
 def _time(record: logging.LogRecord) -> str:
     return _timestamp(record.created)
+
+
+def _now() -> str:
+    seconds, milliseconds = divmod(time.time_ns() // 1_000_000, 1000)
+    return f"{_second(seconds)}.{milliseconds:03}Z"
+
+
+@lru_cache(maxsize=1)
+def _second(seconds: int) -> str:
+    """Of the many lines that a second has, the first makes it a text."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]
 
 
 def _timestamp(seconds: float) -> str:

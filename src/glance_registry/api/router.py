@@ -3,6 +3,7 @@
 
 import re
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from glance_registry.api.errors import MethodNotAllowed
 from glance_registry.api.route import Route
@@ -15,6 +16,8 @@ _PARTS = {
     "member_id": re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,255}"),
 }
 
+
+_VARIABLE = re.compile(r"\{(\w+)\}")
 
 # "/v2.0/…/v2.N/ are /v2/": the minor versions share their paths.
 _MINOR = re.compile(r"/v2\.\d{1,2}(?=/|$)", re.ASCII)
@@ -29,23 +32,36 @@ ABSENT = {
 """Parts of the Images API that clients ask for to see whether they are there."""
 
 
+class _Shape(NamedTuple):
+    """A path with variable parts: the places of these among all the groups of the common pattern, and their names."""
+
+    methods: dict[str, Route]
+    parts: tuple[tuple[int, str], ...]
+
+
 class Router:
-    """Finds routes: those without variable parts in one look-up, the others by their shape."""
+    """Finds routes: those without variable parts in one look-up, the others by one pattern."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self._fixed: dict[str, dict[str, Route]] = {}
-        self._shaped: dict[int, list[tuple[list[str], dict[str, Route]]]] = {}
+        self._shapes: dict[int, _Shape] = {}
         by_path: dict[str, dict[str, Route]] = {}
+        patterns: list[str] = []
+        groups = 0
         for route in routes:
             by_path.setdefault(route.path, {})[route.method] = route
         for path, methods in by_path.items():
             if "GET" in methods:
                 methods["HEAD"] = methods["GET"]
-            if "{" in path:
-                segments = path.split("/")
-                self._shaped.setdefault(len(segments), []).append((segments, methods))
-            else:
+            if "{" not in path:
                 self._fixed[path] = methods
+                continue
+            constant, names = (pieces := _VARIABLE.split(path))[::2], pieces[1::2]
+            # The group around a whole path is closed last: its number tells which path it was.
+            self._shapes[groups + 1] = _Shape(methods, tuple(enumerate(names, groups + 2)))
+            patterns.append(f"({'([^/]*)'.join(map(re.escape, constant))})")
+            groups += 1 + len(names)
+        self._match = re.compile("|".join(patterns)).fullmatch
 
     def find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
         """The route and the path's variable parts. Raises NotFound, Forbidden or MethodNotAllowed."""
@@ -59,18 +75,14 @@ class Router:
         return methods[method], parts
 
     def _find_shaped(self, path: str) -> tuple[dict[str, Route], dict[str, str]]:
-        given = path.split("/")
-        for segments, methods in self._shaped.get(len(given), ()):
-            parts = {}
-            for segment, value in zip(segments, given, strict=True):
-                if segment.startswith("{"):
-                    parts[segment[1:-1]] = value
-                elif segment != value:
-                    break
-            else:
-                if not all(_PARTS[name].fullmatch(value) for name, value in parts.items()):
+        if (found := self._match(path)) and found.lastindex:
+            methods, numbers = self._shapes[found.lastindex]
+            parts = {name: found[number] for number, name in numbers}
+            for name, value in parts.items():
+                if not _PARTS[name].fullmatch(value):
                     raise NotFound("Image not found")
-                return methods, parts
+            return methods, parts
+        given = path.split("/")
         absent = given[2] if len(given) > 2 and given[1] == "v2" else ""
         # Compat: where there is no Keystone, openstackclient looks projects up here. Refused, it takes what was typed
         # for an id; told that there is none, it stops without a word.

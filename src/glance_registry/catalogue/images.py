@@ -12,7 +12,17 @@ from glance_registry.catalogue import properties
 from glance_registry.catalogue.instants import to_column
 from glance_registry.catalogue.paging import page
 from glance_registry.catalogue.prepared import PreparedWrite
-from glance_registry.catalogue.rows import WRITTEN, Stored, as_member, as_member_row, as_row, as_stored, locked, seen
+from glance_registry.catalogue.rows import (
+    WRITTEN,
+    Stored,
+    as_hot,
+    as_member,
+    as_member_row,
+    as_row,
+    as_stored,
+    locked,
+    seen,
+)
 from glance_registry.catalogue.tables import image_members, images, tombstones
 from glance_registry.model.access import Caller, check_may_change, check_may_modify, may_modify, permitted
 from glance_registry.model.contract import Contract
@@ -52,7 +62,7 @@ def get(connection: Connection, image_id: str, caller: Caller, contract: Contrac
 
 def find(connection: Connection, query: Query, caller: Caller) -> list[Image]:
     """A page of the images asked for. Raises Invalid when the marker is not an image."""
-    return [as_stored(row).image for row in page(connection, query, caller)]
+    return [as_hot(row).image for row in page(connection, query, caller)]
 
 
 def add(connection: Connection, image: Image, most_of_owner: int = 0) -> Image:

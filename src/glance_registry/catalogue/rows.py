@@ -2,6 +2,7 @@
 """An image's row: how it is found by id, and what it is as a value."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -15,6 +16,15 @@ from glance_registry.model.access import Caller
 from glance_registry.model.errors import NotFound
 from glance_registry.model.image import Image, Location
 from glance_registry.model.member import Member
+
+HOT_IMAGES = 2_048
+"""So many images are kept as values, those that were read last: most requests are for the same few."""
+
+MOST_MET = 16 * HOT_IMAGES
+"""So many images are known to have been met before; then this is forgotten."""
+
+LARGEST_HOT = 4_096
+"""Characters of a row's documents at most: so the images that are kept are some tens of MB at the very most."""
 
 
 class Stored(NamedTuple):
@@ -37,6 +47,10 @@ _write_json = msgspec.json.Encoder().encode
 ROW = select(images)
 """What `as_stored` reads."""
 
+_PROPERTIES, _LOCATIONS, _TAGS = (
+    ROW.selected_columns.keys().index(name) for name in ("properties", "locations", "tags")
+)
+
 WRITTEN = [column.name for column in images.c if column.name != "number"]
 """What `as_row` gives."""
 
@@ -50,7 +64,7 @@ def seen(connection: Connection, image_id: str, caller: Caller) -> Stored:
     row = _SEEN_BY_ID[sight(caller)].first(connection, {"image_id": image_id, "project": caller.project})
     if row is None:
         raise NotFound("Image not found")
-    return as_stored(row)
+    return as_hot(row)
 
 
 def locked(connection: Connection, image_id: str) -> Stored:
@@ -66,13 +80,14 @@ def as_stored(row: Sequence[Any]) -> Stored:
     (number, image_id, version, created_at, updated_at, deleted_at, name, status, visibility, disk_format,
      container_format, size, virtual_size, checksum, owner, min_disk, min_ram, protected, properties,
      locations, tags, os_hidden, os_hash_algo, os_hash_value) = row  # fmt: skip
+    created = from_column(created_at)
     return Stored(
         number,
         Image(
             id=image_id,
             version=version,
-            created_at=from_column(created_at),
-            updated_at=from_column(updated_at),
+            created_at=created,
+            updated_at=created if updated_at == created_at else from_column(updated_at),
             deleted_at=None if deleted_at is None else from_column(deleted_at),
             name=name,
             status=status,
@@ -94,6 +109,27 @@ def as_stored(row: Sequence[Any]) -> Stored:
             os_hash_value=os_hash_value,
         ),
     )
+
+
+# The key is the whole row: whatever changes one, and whoever, nothing of before is ever found.
+_hot = lru_cache(maxsize=HOT_IMAGES)(as_stored)
+_met: set[int] = set()
+
+
+def as_hot(row: Sequence[Any]) -> Stored:
+    """The same for a row that is read again and again: it is the very same object then, with all that is kept in it.
+
+    What is met for the first time is not kept: to keep it costs a third of reading it, and whoever goes through all
+    images would drive out those that others ask for.
+    """
+    number = row[0]
+    if number not in _met:
+        if len(_met) >= MOST_MET:
+            _met.clear()
+        _met.add(number)
+        return as_stored(row)
+    size = len(row[_PROPERTIES]) + len(row[_LOCATIONS]) + len(row[_TAGS])
+    return _hot(tuple(row)) if size <= LARGEST_HOT else as_stored(row)
 
 
 def as_row(image: Image) -> dict[str, Any]:

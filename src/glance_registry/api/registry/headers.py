@@ -12,7 +12,9 @@ from itertools import chain
 from urllib.parse import quote
 
 from glance_registry.api.answer import Header
-from glance_registry.api.registry.wire import ShownImage
+from glance_registry.api.registry import wire
+from glance_registry.api.rendered import rendered
+from glance_registry.model.image import Image
 
 MOST_PROPERTIES = 80
 MOST_BYTES = 32 * 1024
@@ -27,7 +29,7 @@ _PREFIX = b"x-image-meta-"
 _FREE_TEXT = frozenset({"name", "owner", "checksum", "disk_format", "container_format", "location"})
 _FIELDS = tuple(
     (name, _PREFIX + name.encode(), name in _FREE_TEXT)
-    for name in ShownImage.__struct_fields__
+    for name in wire.ShownImage.__struct_fields__
     if name not in ("properties", "location_data")
 )
 # RFC 9110, section 5.6.2: the characters of a header's name, less "%", which starts an encoded one.
@@ -36,29 +38,30 @@ _NAME_SAFE = "!#$&'*+.^_`|~-"
 _NEEDS_ENCODING = re.compile(r"[\x00-\x1f\x7f]|^\s|\s$")
 
 
-def image_headers(image: ShownImage, body_size: int) -> list[Header]:
-    """The headers of an image whose JSON body has that many bytes. Too many or too long properties are left out and
+def image_headers(image: Image) -> list[Header]:
+    """The headers of an image. Too many or too long properties are left out and
     counted in `x-image-meta-properties-omitted`; so is one whose name differs from another's only in case, since a
     header's name has none."""
+    shown = rendered(wire.shown, image)
     encoded: list[bytes] = []
     headers = [
         (header, _value(header, value, encoded) if is_free_text else str(value).encode())
         for name, header, is_free_text in _FIELDS
-        if (value := getattr(image, name)) is not None
+        if (value := getattr(shown, name)) is not None
     ]
     encoded_fields = len(encoded)
     properties: dict[bytes, bytes] = {}
-    for name, text in image.properties.items():
+    for name, text in shown.properties.items():
         header = _property_header(name)
         if header not in properties:
             properties[header] = _value(header, text, encoded)
     if _are_too_many(headers, properties) or (
-        body_size > SURELY_SHORT_BODY and _are_too_long(headers, properties, encoded)
+        len(rendered(wire.shown_json, image)) > SURELY_SHORT_BODY and _are_too_long(headers, properties, encoded)
     ):
         properties = {}
         del encoded[encoded_fields:]
     headers += properties.items()
-    if omitted := len(image.properties) - len(properties):
+    if omitted := len(shown.properties) - len(properties):
         headers.append((b"x-image-meta-properties-omitted", str(omitted).encode()))
     if encoded:
         headers.append((b"x-image-meta-encoded", b" ".join(encoded)))

@@ -1,35 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Registry API's calls on images: parse, run one operation, answer."""
 
-from glance_registry.api.answer import Answer, json_answer
+from collections.abc import Callable, Iterable
+
+from glance_registry.api.answer import Answer, encoded_answer
 from glance_registry.api.registry import wire
 from glance_registry.api.registry.headers import image_headers
 from glance_registry.api.registry.query import read_query
+from glance_registry.api.rendered import rendered
 from glance_registry.api.request import Request
 from glance_registry.catalogue import images
 from glance_registry.model.access import owner_of_new
+from glance_registry.model.image import Image
 from glance_registry.model.query import Query
 
 
 async def list_images(request: Request) -> Answer:
     """Brief information about public images."""
     found = await request.registry.catalogue.read(images.find, _query(request), request.caller)
-    return json_answer(wire.BriefImages([wire.brief(image) for image in found]))
+    return _page(wire.brief_json, found)
 
 
 async def list_images_detail(request: Request) -> Answer:
     """Detailed information about public images."""
     found = await request.registry.catalogue.read(images.find, _query(request), request.caller)
-    return json_answer(wire.ShownImages([wire.shown(image) for image in found]))
+    return _page(wire.shown_json, found)
 
 
 async def show_image(request: Request) -> Answer:
     """Metadata about one image, in HTTP headers and in the body."""
     registry = request.registry
     image = await registry.catalogue.read(images.get, request.image_id, request.caller, registry.contract)
-    shown = wire.shown(image)
-    answer = json_answer(wire.OneImage(shown))
-    answer.raw_headers += image_headers(shown, len(answer.body))
+    answer = _one(image)
+    answer.raw_headers += rendered(image_headers, image)
     return answer
 
 
@@ -41,7 +44,7 @@ async def create_image(request: Request) -> Answer:
     image = wanted.create(given_id or registry.new_id(), registry.now(), owner)
     registry.contract.check(image)
     added = await registry.catalogue.write(images.add, image, registry.most_images)
-    return json_answer(wire.OneImage(wire.shown(added)))
+    return _one(added)
 
 
 async def update_image(request: Request) -> Answer:
@@ -56,14 +59,24 @@ async def update_image(request: Request) -> Answer:
     changed = await registry.catalogue.write(
         images.change, request.image_id, wanted, registry.now(), request.caller, registry.contract
     )
-    return json_answer(wire.OneImage(wire.shown(changed)))
+    return _one(changed)
 
 
 async def delete_image(request: Request) -> Answer:
     """Removes the metadata, softly, and answers the image as it is then."""
     registry = request.registry
     removed = await registry.catalogue.write(images.remove, request.image_id, registry.now(), request.caller)
-    return json_answer(wire.OneImage(wire.shown(removed)))
+    return _one(removed)
+
+
+def _one(image: Image) -> Answer:
+    """As `wire.OneImage` says."""
+    return encoded_answer(b'{"image":%b}' % rendered(wire.shown_json, image))
+
+
+def _page(render: Callable[[Image], bytes], found: Iterable[Image]) -> Answer:
+    """As `wire.ShownImages` or `wire.BriefImages` says."""
+    return encoded_answer(b'{"images":[%b]}' % b",".join([rendered(render, image) for image in found]))
 
 
 def _query(request: Request) -> Query:

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from glance_registry.api.body import convert, read_object, read_switch
+from glance_registry.api.rendered import rendered
 from glance_registry.model.contract import Contract
 from glance_registry.model.errors import Invalid
 from glance_registry.model.image import LARGEST_32, LARGEST_64, Change, Image, Location
@@ -214,6 +215,14 @@ def shown(image: Image) -> ShownImage:
         location_data=image.locations,
         properties=dict(image.properties),
     )
+
+
+def brief_json(image: Image) -> bytes:
+    return _encode(brief(image))
+
+
+def shown_json(image: Image) -> bytes:
+    return _encode(rendered(shown, image))
 
 
 def timestamp(instant: datetime) -> str:

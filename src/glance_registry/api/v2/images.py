@@ -5,7 +5,7 @@ from http import HTTPStatus
 
 import msgspec
 
-from glance_registry.api.answer import Answer, empty_answer, json_answer
+from glance_registry.api.answer import Answer, empty_answer, encoded_answer
 from glance_registry.api.request import Request
 from glance_registry.api.v2 import conditional, wire
 from glance_registry.api.v2.patch import read_patch
@@ -26,7 +26,7 @@ async def list_images(request: Request) -> Answer:
     registry = request.registry
     asked = read_query(request.scope["query_string"], registry.default_page, registry.largest_page)
     found = await registry.catalogue.read(images.find, asked.query, request.caller)
-    listed = wire.ListedImages([wire.shown(image, registry.offer) for image in found], asked.first)
+    listed = wire.ListedImages([msgspec.Raw(wire.shown_json(image, registry.offer)) for image in found], asked.first)
     # "`next` whenever the page is full"; an empty page is never full.
     if found and len(found) == asked.query.page.limit:
         listed.next = asked.following(found[-1].id)
@@ -37,7 +37,7 @@ async def list_images(request: Request) -> Answer:
 async def show_image(request: Request) -> Answer:
     """Everything about one image but its bytes."""
     image = await request.registry.catalogue.read(images.get, request.image_id, request.caller)
-    body = _encode(wire.shown(image, request.registry.offer))
+    body = wire.shown_json(image, request.registry.offer)
     return conditional.answer(request, body, conditional.etag(image))
 
 
@@ -117,4 +117,4 @@ def _one(request: Request, image: Image, status: HTTPStatus = HTTPStatus.OK) -> 
     headers = [(b"etag", conditional.etag(image).encode())]
     if status is HTTPStatus.CREATED:
         headers.append((b"location", f"/v2/images/{image.id}".encode()))
-    return json_answer(wire.shown(image, request.registry.offer), status, headers)
+    return encoded_answer(wire.shown_json(image, request.registry.offer), status, headers)

@@ -3,7 +3,7 @@
 
 from http import HTTPStatus
 
-from glance_registry.api.answer import Answer, json_answer
+from glance_registry.api.answer import Answer, encoded_answer, json_answer
 from glance_registry.api.request import Request
 from glance_registry.api.v2 import conditional, wire
 from glance_registry.api.v2.revise import revise
@@ -24,4 +24,4 @@ async def create_location(request: Request) -> Answer:
     offer = request.registry.offer
     place = wire.read_location(await request.read_body(), offer)
     image = await revise(request, conditional.guarded(request, first_place(place)))
-    return json_answer(wire.shown(image, offer), HTTPStatus.ACCEPTED)
+    return encoded_answer(wire.shown_json(image, offer), HTTPStatus.ACCEPTED)

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from glance_registry.api.body import convert, read_object
+from glance_registry.api.rendered import rendered
 from glance_registry.api.v2.offer import Offer
 from glance_registry.model.contract import Contract
 from glance_registry.model.errors import Forbidden
@@ -58,7 +59,7 @@ class ListedMembers(Struct):
 class ListedImages(Struct):
     """A page; `first` and `next` are paths with a query."""
 
-    images: list[dict[str, Any]]
+    images: list[Annotated[msgspec.Raw, Meta(extra_json_schema={"type": "object"})]]
     first: str
     next: str | UnsetType = UNSET
     schema: str = "/v2/schemas/images"
@@ -118,7 +119,11 @@ def read_decision(body: bytes) -> str:
     return convert(read_object(body), Decision).status
 
 
-def shown(image: Image, offer: Offer) -> dict[str, Any]:
+def shown_json(image: Image, offer: Offer) -> bytes:
+    return rendered(_shown_json, image, offer.show_locations, offer.show_direct_url)
+
+
+def _shown_json(image: Image, show_locations: bool, show_direct_url: bool) -> bytes:
     """The image as it is sent. A property that has a field's name (the Registry API knows fewer) is not shown."""
     path = "/v2/images/" + image.id
     fields: dict[str, Any] = {
@@ -146,14 +151,14 @@ def shown(image: Image, offer: Offer) -> dict[str, Any]:
         "schema": "/v2/schemas/image",
     }
     # Of a deactivated image nobody is told here where the bytes lie.
-    if offer.show_locations:
+    if show_locations:
         fields["locations"] = [] if image.status == DEACTIVATED else shown_locations(image.locations)
-    if offer.show_direct_url and image.location is not None and image.status != DEACTIVATED:
+    if show_direct_url and image.location is not None and image.status != DEACTIVATED:
         fields["direct_url"] = image.location
     for name, value in image.properties.items():
         if name not in fields and name not in _HIDDEN:
             fields[name] = value
-    return fields
+    return _encode(fields)
 
 
 _HIDDEN = frozenset({"locations", "direct_url"})
