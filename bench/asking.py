@@ -10,7 +10,7 @@ from msgspec import Struct
 
 
 class AskingError(Exception):
-    """An answer was not 200."""
+    """An answer was not 200 or 204."""
 
 
 class Answer(Struct, frozen=True):
@@ -27,7 +27,7 @@ class Answer(Struct, frozen=True):
 def request(method: str, path: str, headers: dict[str, str], body: bytes = b"") -> bytes:
     fields = {"Host": "127.0.0.1", **headers}
     if body:
-        fields |= {"Content-Type": "application/json", "Content-Length": str(len(body))}
+        fields = {"Content-Type": "application/json", **fields, "Content-Length": str(len(body))}
     lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
     return "\r\n".join([*lines, "", ""]).encode() + body
 
@@ -40,7 +40,7 @@ class Client:
         self._open()
 
     def ask(self, sent: bytes) -> Answer:
-        """Send a request and wait for the whole answer. Raises AskingError when it is not 200."""
+        """Send a request and wait for the whole answer. Raises AskingError when it is not 200 or 204."""
         try:
             return self._ask(sent)
         except ConnectionError:
@@ -66,9 +66,9 @@ class Client:
                 raise ConnectionResetError(f"closed after {len(received)} bytes")
             received += more
             if head < 0 and (head := received.find(b"\r\n\r\n")) >= 0:
-                at = received.find(b"\r\ncontent-length: ", 0, head) + 18
-                length = int(received[at : received.find(b"\r", at)])
+                at = received.find(b"\r\ncontent-length: ", 0, head)
+                length = int(received[at + 18 : received.find(b"\r", at + 18)]) if at >= 0 else 0
         seconds = time.perf_counter() - started
-        if not received.startswith(b"HTTP/1.1 200"):
+        if not received.startswith((b"HTTP/1.1 200", b"HTTP/1.1 204")):
             raise AskingError(f"{sent.decode()[:300]}\n{received[:1000].decode(errors='replace')}")
         return Answer(seconds, received[head + 4 :])

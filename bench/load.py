@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from itertools import count, cycle
+from itertools import count, cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from msgspec import Struct
 
 HERE = Path(__file__).parent
 SERIAL = "<serial-number>"
-"""What is replaced, wherever it stands in a body, by a number that no other request has."""
+"""What is replaced, wherever it stands in a path or a body, by a number that no other request has."""
 
 _DIGITS = 12
 _SECONDS_TO_FINISH = 60
@@ -32,11 +32,12 @@ _SECONDS_TO_FINISH = 60
 
 
 class Load(Struct, frozen=True, kw_only=True):
-    """What to send. GETs of `paths` in turn, or POSTs of `bodies` to the only path; with `closes`, to a server that
-    closes the connection after each answer."""
+    """What to send: to the `paths` and with the `bodies` in turn; with `closes`, to a server that closes the
+    connection after each answer."""
 
     connections: int
     seconds: float
+    method: str = "GET"
     paths: list[str]
     bodies: list[str] = []
     headers: dict[str, str] = {}
@@ -60,11 +61,11 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
 
 class LoadError(Exception):
-    """An answer was neither 200 nor 201, a connection was lost, or no answer came."""
+    """An answer was none of 200, 201 and 204, a connection was lost, or no answer came."""
 
 
 def apply(load: Load, *, wrk: bool = False) -> Outcome:
-    """Run a load in a process of its own. Raises LoadError when not every answer was 200 or 201."""
+    """Run a load in a process of its own. Raises LoadError when not every answer was 200, 201 or 204."""
     if wrk:
         return _apply_wrk(load)
     done = subprocess.run(
@@ -84,23 +85,31 @@ def requests(load: Load) -> Iterator[bytes]:
     """The requests, without end."""
     fields = {"Host": f"127.0.0.1:{load.port}", **load.headers}
     headers = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-    if not load.bodies:
-        return cycle([f"GET {path} HTTP/1.1\r\n{headers}\r\n".encode() for path in load.paths])
-    return _posts(load, headers)
+    made = [_request(load.method, path, headers, body) for path, body in _pairs(load)]
+    if not any(SERIAL.encode() in each for each in made):
+        return cycle(made)
+    return _numbered(made, load.first_serial)
 
 
-def _posts(load: Load, headers: str) -> Iterator[bytes]:
-    pieces = []
-    for body in load.bodies:
+def _pairs(load: Load) -> list[tuple[str, str]]:
+    """Every path and every body at least once."""
+    bodies = load.bodies or [""]
+    many = max(len(load.paths), len(bodies))
+    return list(islice(zip(cycle(load.paths), cycle(bodies), strict=False), many))
+
+
+def _request(method: str, path: str, headers: str, body: str) -> bytes:
+    if body:
         length = len(body.replace(SERIAL, "0" * _DIGITS).encode())
-        head = (
-            f"POST {load.paths[0]} HTTP/1.1\r\n{headers}"
-            f"Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
-        )
-        pieces.append((head + body).encode().split(SERIAL.encode()))
-    for serial, parts in zip(count(load.first_serial), cycle(pieces), strict=False):
-        number = b"%012d" % serial
-        yield number.join(parts)
+        kind = "" if "Content-Type" in headers else "Content-Type: application/json\r\n"
+        headers += f"{kind}Content-Length: {length}\r\n"
+    return f"{method} {path} HTTP/1.1\r\n{headers}\r\n{body}".encode()
+
+
+def _numbered(made: list[bytes], first: int) -> Iterator[bytes]:
+    pieces = cycle([each.split(SERIAL.encode()) for each in made])
+    for serial, parts in zip(count(first), pieces, strict=False):
+        yield (b"%012d" % serial).join(parts)
 
 
 class _Run:
@@ -163,12 +172,12 @@ class _Connection(asyncio.Protocol):
         at = data.find(b"\r\ncontent-length: ", 0, head)
         if at < 0:
             at = data[:head].lower().find(b"\r\ncontent-length: ")
-        length = int(data[at + 18 : data.find(b"\r", at + 18)])
+        length = int(data[at + 18 : data.find(b"\r", at + 18)]) if at >= 0 else 0
         if len(data) < head + 4 + length:
             self._received = data
             return
         self._received = b""
-        if not data.startswith((b"HTTP/1.1 200", b"HTTP/1.1 201")):
+        if not data.startswith((b"HTTP/1.1 200", b"HTTP/1.1 201", b"HTTP/1.1 204")):
             run.fail(data[:2000].decode(errors="replace"))
             return
         if run.over:

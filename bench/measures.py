@@ -80,7 +80,9 @@ class Pair:
         for image in realistic(_BODIES, seed=SEED + 1):
             body = registration(image)
             bodies.append(msgspec.json.encode({"image": {**body, "name": f"{body['name']}-{SERIAL}"}}).decode())
-        load = Load(connections=connections, seconds=self._options.seconds, paths=["/images"], bodies=bodies)
+        load = Load(
+            method="POST", connections=connections, seconds=self._options.seconds, paths=["/images"], bodies=bodies
+        )
         return self._bind(load, server)
 
     def _bind(self, load: Load, server: Server) -> Callable[[float], "Round"]:

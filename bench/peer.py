@@ -17,7 +17,7 @@ from bench.catalogues import kept as numbered
 from bench.databases import Databases
 from bench.load import SERIAL, Load, apply
 from bench.measures import Options, Report, Round, compare
-from bench.questions import ADMIN, CONTEXT, MEMBER
+from bench.questions import ADMIN, CONTEXT, MEMBER, PATCH, touch
 from bench.servers import Server
 from glance_registry.model.image import Image
 
@@ -39,6 +39,9 @@ class Case(Struct, frozen=True):
     theirs: list[str]
     our_bodies: list[str] = []
     their_bodies: list[str] = []
+    method: str = "GET"
+    changes: bool = False
+    """Of images that are there: on SQLite, Glance can only be asked for one at a time."""
 
 
 def measure(kept: Databases, folder: Path, options: Options) -> Report:
@@ -60,16 +63,20 @@ def measure(kept: Databases, folder: Path, options: Options) -> Report:
             them = stack.enter_context(glance.glance(their_url, folder, WORKERS))
             us.wait()
             them.wait()
+            on_file = their_url.startswith("sqlite")
             report["sizes"][str(size)] = {
-                name: _measure(f"{name} at {size}", case, (us, them), options) for name, case in _cases(size).items()
+                name: _measure(f"{name} at {size}", case, (us, them), options, one_by_one=case.changes and on_file)
+                for name, case in _cases(size).items()
             }
     return report
 
 
-def _measure(name: str, case: Case, pair: tuple[Server, Server], options: Options) -> Report:
+def _measure(name: str, case: Case, pair: tuple[Server, Server], options: Options, *, one_by_one: bool) -> Report:
+    """`one_by_one`: Glance gets one connection, as it answers 500 when two changes meet ("database is locked")."""
     us, them = pair
     serials = count(0, 10_000_000)
     ours = Load(
+        method=case.method,
         paths=case.ours,
         bodies=case.our_bodies,
         headers=case.headers,
@@ -77,6 +84,8 @@ def _measure(name: str, case: Case, pair: tuple[Server, Server], options: Option
         seconds=options.seconds,
     )
     theirs = replace(ours, paths=case.theirs, bodies=case.their_bodies, closes=True)
+    if one_by_one:
+        theirs = replace(theirs, connections=1)
     pairs = [(ours, us), (theirs, them)]
     for load, server in pairs:
         _run(replace(load, seconds=_WARM_UP_SECONDS), server, next(serials))
@@ -101,6 +110,9 @@ def _cases(size: int) -> dict[str, Case]:
     ours = [_encode({"image": {**registration(image), **_new(image), "is_public": False}}) for image in bodies]
     theirs = [_encode({**_fields(image), **_new(image), **image.properties}) for image in bodies]
     shown = [f"/v2/images/{image.id}" for image in public]
+    changed = [f"/v2/images/{image.id}" for image in sample if not (image.deleted or image.protected)]
+    tagged = [f"{path}/tags/touched-{SERIAL}" for path in changed]
+    patch = [touch(SERIAL)]
     page = ["/v2/images?limit=25"]
     return {
         "show": Case(MEMBER, [f"/images/{image.id}" for image in public], shown),
@@ -114,11 +126,13 @@ def _cases(size: int) -> dict[str, Case]:
             [f"/images/detail?limit=25&name={image.name}" for image in public],
             [f"{page[0]}&name={image.name}" for image in public],
         ),
-        "create": Case(MEMBER, ["/images"], ["/v2/images"], ours, theirs),
+        "create": Case(MEMBER, ["/images"], ["/v2/images"], ours, theirs, "POST"),
         "Images API: show": Case(MEMBER, shown, shown),
         "Images API: page of a project": Case(MEMBER, page, page),
         "Images API: page of everything": Case(ADMIN, page, page),
-        "Images API: create": Case(MEMBER, ["/v2/images"], ["/v2/images"], theirs, theirs),
+        "Images API: create": Case(MEMBER, ["/v2/images"], ["/v2/images"], theirs, theirs, "POST"),
+        "Images API: patch": Case(ADMIN | PATCH, changed, changed, patch, patch, "PATCH", changes=True),
+        "Images API: tag": Case(ADMIN, tagged, tagged, method="PUT", changes=True),
     }
 
 

@@ -28,6 +28,13 @@ _EVERYTHING = {"is_public": "none"}
 _CALLERS = {"public": (NOBODY, {}), "project": (MEMBER, {}), "everything": (ADMIN, _EVERYTHING)}
 """Whose lists: public images; own, public and shared ones of a project; an admin's list of all."""
 
+_V2_EVERYTHING = {"visibility": "all"}
+_V2_CALLERS = {"public": (NOBODY, {}), "project": (MEMBER, {}), "everything": (ADMIN, _V2_EVERYTHING)}
+_V2_KEYS = ("created_at", "name", "size")
+"""The indexes are those of the other dialect: three of its keys tell whether they are used."""
+
+PATCH = {"Content-Type": "application/openstack-images-v2.1-json-patch"}
+
 _SAMPLES = 2_000
 _BODIES = 500
 
@@ -51,6 +58,17 @@ def reads(size: int) -> list[Question]:
             for place, marker in (("first", {}), ("middle", {"marker": _in_the_middle(live, key)}))
         ),
         _ask("page public created_at detail", NOBODY, ["/images/detail"]),
+        _ask("v2 get", ADMIN, [f"/v2/images/{image.id}" for image in live]),
+        *(
+            _ask(f"v2 page {caller} {key} {place}", headers, [_list_v2(query | {"sort": f"{key}:asc"} | marker)])
+            for caller, (headers, query) in _V2_CALLERS.items()
+            for key in _V2_KEYS
+            for place, marker in (("first", {}), ("middle", {"marker": _in_the_middle(live, key)}))
+        ),
+        *(
+            _ask(f"v2 filter {name}", ADMIN, [_list_v2(_V2_EVERYTHING | query) for query in queries])
+            for name, queries in _v2_filters(live).items()
+        ),
         *(
             _ask(f"filter {name}", ADMIN, [_list(_EVERYTHING | query) for query in queries])
             for name, queries in _filters(size, live).items()
@@ -59,7 +77,7 @@ def reads(size: int) -> list[Question]:
 
 
 def writes(size: int) -> list[Question]:
-    """POST and PUT: each request is another one."""
+    """All that is written, of a catalogue of that size: each request is another one."""
     targets = cycle([image.id for image in _sample(size, SEED, 1) if not image.deleted and not image.protected])
     bodies = cycle([_encode(registration(image)) for image in realistic(_BODIES, SEED + 1)])
     posts = (request("POST", "/images", ADMIN, body) for body in bodies)
@@ -67,7 +85,25 @@ def writes(size: int) -> list[Question]:
         request("PUT", f"/images/{image_id}", ADMIN, _encode({"min_disk": 1, "properties": {"touched": str(number)}}))
         for number, image_id in zip(count(), targets, strict=False)
     )
-    return [Question("post", posts), Question("put", puts)]
+    patches = (
+        request("PATCH", f"/v2/images/{image_id}", ADMIN | PATCH, touch(str(number)).encode())
+        for number, image_id in zip(count(), targets, strict=False)
+    )
+    tags = (
+        request("PUT", f"/v2/images/{image_id}/tags/touched-{number}", ADMIN)
+        for number, image_id in zip(count(), targets, strict=False)
+    )
+    return [
+        Question("post", posts),
+        Question("put", puts),
+        Question("v2 patch", patches),
+        Question("v2 tag", tags),
+    ]
+
+
+def touch(text: str) -> str:
+    """A PATCH that gives an image a property with that text, which must need no escape."""
+    return f'[{{"op": "add", "path": "/touched", "value": "{text}"}}]'
 
 
 def _filters(size: int, live: list[Image]) -> dict[str, list[dict[str, str]]]:
@@ -82,6 +118,17 @@ def _filters(size: int, live: list[Image]) -> dict[str, list[dict[str, str]]]:
         "size range": [{"size_min": str(2**30), "size_max": str(2 * 2**30)}],
         "size range of forty": [{"size_min": str(HUGE)}],
         "changes since yesterday": [{"changes-since": f"{yesterday.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"}],
+    }
+
+
+def _v2_filters(live: list[Image]) -> dict[str, list[dict[str, str]]]:
+    return {
+        "name": [{"name": str(image.name)} for image in live],
+        "common property": [{"os_distro": "ubuntu"}],
+        "property of three": [{RARE[0]: RARE[1]}],
+        "size range of forty": [{"size_min": str(HUGE)}],
+        "words of few": [{"q": str(image.name)} for image in live],
+        "words of many": [{"q": "ubuntu"}],
     }
 
 
@@ -103,6 +150,10 @@ def _ask(name: str, headers: dict[str, str], paths: list[str]) -> Question:
 
 def _list(query: dict[str, str]) -> str:
     return f"/images?{urlencode(query)}"
+
+
+def _list_v2(query: dict[str, str]) -> str:
+    return f"/v2/images?{urlencode(query)}"
 
 
 def _encode(fields: dict[str, Any]) -> bytes:

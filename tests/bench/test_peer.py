@@ -56,11 +56,40 @@ def names(image: dict[str, Any]) -> tuple[str, str]:
 
 def test_every_post_has_a_name_of_its_own_and_says_how_long_it_is() -> None:
     case = peer._cases(2_000)["create"]
-    sent = load.Load(paths=case.ours, bodies=case.our_bodies, headers=case.headers, connections=1, seconds=1)
 
-    first, second = (request.partition(b"\r\n\r\n") for request in islice(load.requests(sent), 2))
+    first, second = (request.partition(b"\r\n\r\n") for request in sent_by(case, 2))
 
+    assert first[0].startswith(b"POST /images HTTP/1.1")
     assert b"X-Identity-Status: Confirmed" in first[0]
     assert f"Content-Length: {len(first[2])}".encode() in first[0]
     assert msgspec.json.decode(first[2])["image"]["name"].endswith("000000000000")
     assert msgspec.json.decode(second[2])["image"]["name"].endswith("000000000001")
+
+
+def test_every_patch_and_every_tag_is_another_one_of_another_image() -> None:
+    cases = peer._cases(2_000)
+    patches, tags = (sent_by(cases[f"Images API: {name}"], 2_000) for name in ("patch", "tag"))
+
+    for sent in (patches, tags):
+        assert len(set(sent)) == 2_000
+        assert len({paths(each)[:4] for each in sent}) > 500
+    assert patches[0].startswith(b"PATCH /v2/images/")
+    assert patches[0].count(b"Content-Type: ") == 1
+    assert msgspec.json.decode(patches[1].partition(b"\r\n\r\n")[2]) == [
+        {"op": "add", "path": "/touched", "value": "000000000001"}
+    ]
+    assert tags[1].startswith(b"PUT /v2/images/")
+    assert paths(tags[1])[4:] == (b"tags", b"touched-000000000001")
+    assert b"Content-Length" not in tags[1]
+
+
+def sent_by(case: peer.Case, many: int) -> list[bytes]:
+    """What our program is sent."""
+    asked = load.Load(
+        method=case.method, paths=case.ours, bodies=case.our_bodies, headers=case.headers, connections=1, seconds=1
+    )
+    return list(islice(load.requests(asked), many))
+
+
+def paths(request: bytes) -> tuple[bytes, ...]:
+    return tuple(request.split(b" ", 2)[1].split(b"/"))
