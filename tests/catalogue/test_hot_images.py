@@ -21,7 +21,7 @@ from glance_registry.settings import Settings
 def cold() -> None:
     """As in a process that has just started, whatever other tests have read."""
     rows._met.clear()
-    rows._hot.cache_clear()
+    rows._hot.clear()
 
 
 @pytest.fixture
@@ -72,6 +72,17 @@ def test_going_through_a_large_catalogue_drives_out_nothing(read: Any, write: An
     assert len(read(images.find, everything(limit=10_000), ADMIN)) == len(others) + 1
 
     assert read(images.get, "one", ADMIN) is hot
+
+
+def test_more_images_than_there_is_room_for_do_not_drive_each_other_out(read: Any, write: Any) -> None:
+    many = HOT_IMAGES + 500
+    write(images.add_all, [images.Kept(image(f"one-{number}", at=number)) for number in range(many)])
+
+    first, second, third, fourth = (read(images.find, everything(limit=many), ADMIN) for _ in range(4))
+
+    assert first == second == third == fourth
+    assert sum(one is other for one, other in zip(third, fourth, strict=True)) > HOT_IMAGES // 2
+    assert len(rows._hot) == HOT_IMAGES
 
 
 @pytest.mark.parametrize(

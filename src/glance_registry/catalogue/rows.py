@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """An image's row: how it is found by id, and what it is as a value."""
 
+from collections import OrderedDict
 from collections.abc import Sequence
-from functools import lru_cache
+from itertools import count
 from typing import Any, NamedTuple
 
 import msgspec
@@ -18,7 +19,10 @@ from glance_registry.model.image import Image, Location
 from glance_registry.model.member import Member
 
 HOT_IMAGES = 2_048
-"""So many images are kept as values, those that were read last: most requests are for the same few."""
+"""So many images are kept as values: most requests are for the same few."""
+
+ONE_IN = 16
+"""When there is no room, one in so many of those that might be kept takes the place of the one that came first."""
 
 MOST_MET = 16 * HOT_IMAGES
 """So many images are known to have been met before; then this is forgotten."""
@@ -111,25 +115,34 @@ def as_stored(row: Sequence[Any]) -> Stored:
     )
 
 
-# The key is the whole row: whatever changes one, and whoever, nothing of before is ever found.
-_hot = lru_cache(maxsize=HOT_IMAGES)(as_stored)
+# What is found is used only for a row that is the same in all: whatever changes one, and whoever, it is read anew.
+_hot: OrderedDict[int, tuple[Sequence[Any], Stored]] = OrderedDict()
 _met: set[int] = set()
+_chances = count()
 
 
 def as_hot(row: Sequence[Any]) -> Stored:
     """The same for a row that is read again and again: it is the very same object then, with all that is kept in it.
 
-    What is met for the first time is not kept: to keep it costs a third of reading it, and whoever goes through all
-    images would drive out those that others ask for.
+    What is met for the first time is not kept: whoever goes through all images would drive out those that others ask
+    for. Nor is most of what comes when there is no room: where more images are asked for than there is room for, each
+    would drive out another and none be found.
     """
     number = row[0]
+    found = _hot.get(number)
+    if found is not None and found[0] == row:
+        return found[1]
+    stored = as_stored(row)
     if number not in _met:
         if len(_met) >= MOST_MET:
             _met.clear()
         _met.add(number)
-        return as_stored(row)
-    size = len(row[_PROPERTIES]) + len(row[_LOCATIONS]) + len(row[_TAGS])
-    return _hot(tuple(row)) if size <= LARGEST_HOT else as_stored(row)
+    elif found is not None or len(_hot) < HOT_IMAGES or next(_chances) % ONE_IN == 0:
+        if len(row[_PROPERTIES]) + len(row[_LOCATIONS]) + len(row[_TAGS]) <= LARGEST_HOT:
+            _hot[number] = tuple(row), stored
+        if len(_hot) > HOT_IMAGES:
+            _hot.popitem(last=False)
+    return stored
 
 
 def as_row(image: Image) -> dict[str, Any]:
