@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 from sqlalchemy import ColumnElement, FromClause, and_, bindparam, exists, literal_column, select
 
-from glance_registry.catalogue.engine import among, listed, unindexed
+from glance_registry.catalogue.engine import among, listed, unindexed, unordered
 from glance_registry.catalogue.instants import to_column
 from glance_registry.catalogue.properties import search_key
 from glance_registry.catalogue.tables import image_properties, images, sorted_as
@@ -93,7 +93,7 @@ def clauses(conditions: Conditions, *leads: str | int | None) -> list[ColumnElem
         hidden = images.c.os_hidden if HIDDEN in leads else unindexed(images.c.os_hidden)
         found.append(hidden.is_(conditions.hidden))
     if conditions.visibility is not None:
-        found.append(unindexed(images.c.visibility) == conditions.visibility)
+        found.append(unordered(images.c.visibility) == conditions.visibility)
     if conditions.changes_since:
         found.append(unindexed(images.c.updated_at) > bindparam(SINCE, type_=images.c.updated_at.type))
     found += [unindexed(images.c.status) != status for status in conditions.without_statuses]

@@ -153,7 +153,7 @@ class Kept(Struct, frozen=True):
 
 def after(connection: Connection, created_at: datetime | None, image_id: str, limit: int) -> list[Kept]:
     """Up to `limit` images of any kind, deleted ones too, in the order of (created_at, id) after the given ones."""
-    statement = select(images).order_by(images.c.created_at, images.c.id).limit(limit)
+    statement = select(images).order_by(images.c.created_at.nulls_first(), images.c.id).limit(limit)
     if created_at is not None:
         statement = statement.where(tuple_(images.c.created_at, images.c.id) > tuple_(to_column(created_at), image_id))
     rows = connection.execute(statement).all()

@@ -65,7 +65,8 @@ _LEADING = ("name", "status", "disk_format", "container_format")
 _OWNER = "owner"
 """The filter whose index knows no parts: a project's images are walked whatever their visibility."""
 
-_BOUNDED = ("size", "created_at", "updated_at")
+_TIMES = ("created_at", "updated_at")
+_BOUNDED = ("size", *_TIMES)
 """Filters whose index does not."""
 
 
@@ -229,14 +230,14 @@ def _statement(shape: Shape) -> Prepared:
     ]
     if len(branches) == 1:
         clauses, order = branches[0]
-        return Prepared(_ordered(ROW.where(*clauses), order, shape.sort))
+        return Prepared(_ordered(ROW.where(*clauses), order, shape))
     # Merged by what the order is made of alone: to carry whole rows of every branch along costs more than the page.
     places = select(images.c.number, *(images.c[name] for name in shape.sort.order()))
     merged = union_all(
-        *(select(_ordered(places.where(*clauses), order, shape.sort).subquery()) for clauses, order in branches)
+        *(select(_ordered(places.where(*clauses), order, shape).subquery()) for clauses, order in branches)
     ).subquery()
-    first = _ordered(select(merged.c.number), _keys(shape.sort, merged.c), shape.sort)
-    return Prepared(_ordered(ROW.where(among(images.c.number, first)), [*map(unindexed, keys)], shape.sort))
+    first = _ordered(select(merged.c.number), _keys(shape.sort, merged.c), shape)
+    return Prepared(_ordered(ROW.where(among(images.c.number, first)), [*map(unindexed, keys)], shape))
 
 
 def _behind_marker(shape: Shape, part: Part) -> list[tuple[list[ColumnElement[bool]], Sequence[ColumnElement[Any]]]]:
@@ -275,7 +276,7 @@ def _cut(statement: Select[Any], keys: Sequence[ColumnElement[Any]], shape: Shap
     """The statement's first rows behind the marker, in order."""
     if shape.marked:
         statement = statement.where(_behind(keys, shape.sort))
-    return _ordered(statement, keys, shape.sort)
+    return _ordered(statement, keys, shape)
 
 
 def _behind(keys: Sequence[ColumnElement[Any]], sort: Sort, first: int = 0) -> ColumnElement[bool]:
@@ -300,7 +301,10 @@ def _marked(i: int, key: ColumnElement[Any]) -> ColumnElement[Any]:
     return bindparam(f"after{i}", type_=key.type)
 
 
-def _ordered(statement: Select[Any], keys: Sequence[ColumnElement[Any]], sort: Sort) -> Select[Any]:
-    directions = list(sort.order().values())[-len(keys) :]
+def _ordered(statement: Select[Any], keys: Sequence[ColumnElement[Any]], shape: Shape) -> Select[Any]:
+    directions = list(shape.sort.order().values())[-len(keys) :]
     order = [key.desc() if descending else key.asc() for key, descending in zip(keys, directions, strict=True)]
+    if shape.conditions.deleted is None and shape.sort.key in _TIMES:
+        # No time is null: this names the order of the index that lists of all images have to themselves.
+        order[0] = order[0].nulls_last() if directions[0] else order[0].nulls_first()
     return statement.order_by(*order).limit(bindparam("limit", type_=BigInteger()))

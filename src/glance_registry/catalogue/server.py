@@ -33,9 +33,17 @@ class Limits(Struct, frozen=True, kw_only=True):
     """How often a write is begun, when the server wants it again or its connection is lost."""
 
 
-PLANNER = {"enable_bitmapscan": "off", "enable_seqscan": "off", "jit": "off"}
+PLANNER = {
+    "enable_bitmapscan": "off",
+    "enable_seqscan": "off",
+    "jit": "off",
+    "plan_cache_mode": "force_generic_plan",
+}
 """Reading all, bitmaps and compiled code pay when much is wanted. Each of our statements wants a row by its key or the
-beginning of an index, which a plan for parameters that are not known yet could take for more."""
+beginning of an index, which a plan for parameters that are not known yet could take for more.
+
+One plan serves a statement whatever its values: its shape says which index leads to the page, and to plan a list anew
+for each request takes longer than to read it."""
 
 
 class ServerCatalogue(Catalogue):
