@@ -57,7 +57,7 @@ _ERRORS = {
     "403": "The caller may not do this.",
     "404": "There is no such image.",
     "409": "The request contradicts what the catalogue holds.",
-    "412": "The image is another than If-Match names.",
+    "412": "The image, or the membership, is another than If-Match names.",
     "413": "The body is too large.",
     "415": "The body's Content-Type is not understood; Accept-Patch says which are.",
     "503": "The database does not answer; try again.",

@@ -5,7 +5,7 @@ Both APIs keep their members here. In the Registry API a membership gives the ri
 the image at once; in the Images API v2 it has a status, and lists show what the member has accepted.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -84,6 +84,14 @@ def remove(connection: Connection, image_id: str, member_id: str, caller: Caller
     _delete(connection, number, members, member_id)
 
 
+Check = Callable[[Sequence[Member]], None]
+"""What a change demands of an image's members as they are at that moment; raises when it is not met."""
+
+
+def _any(members: Sequence[Member]) -> None:
+    """Whatever they are."""
+
+
 class Membership(NamedTuple):
     """A shared image and one of its members."""
 
@@ -98,12 +106,15 @@ def find_of_shared(connection: Connection, image_id: str, caller: Caller) -> tup
     return image, _known_to(caller, image, _members(connection, number))
 
 
-def invite(connection: Connection, image_id: str, member_id: str, now: datetime, caller: Caller) -> Membership:
+def invite(
+    connection: Connection, image_id: str, member_id: str, now: datetime, caller: Caller, check: Check = _any
+) -> Membership:
     """Make a project a member of a shared image; it has yet to accept. Raises Conflict when it is one already,
-    NotFound, Forbidden, TooLarge."""
+    NotFound, Forbidden, TooLarge, and what the check raises."""
     number, image = _shared(connection, image_id, caller, lock=True)
     check_may_invite(caller, image)
     members = _by_id(connection, number)
+    check(list(members.values()))
     if member_id in members:
         raise Conflict(f"Member {member_id} is a member of image {image_id} already.")
     if len(members) >= MOST_MEMBERS:
@@ -114,25 +125,36 @@ def invite(connection: Connection, image_id: str, member_id: str, now: datetime,
 
 
 def decide(
-    connection: Connection, image_id: str, member_id: str, status: str, now: datetime, caller: Caller
+    connection: Connection,
+    image_id: str,
+    member_id: str,
+    status: str,
+    now: datetime,
+    caller: Caller,
+    check: Check = _any,
 ) -> Membership:
-    """Say for a member what becomes of its membership. Raises NotFound (image or membership) or Forbidden."""
+    """Say for a member what becomes of its membership. Raises NotFound (image or membership), Forbidden, and what the
+    check raises."""
     number, image = _shared(connection, image_id, caller, lock=True)
     # Who else is a member is not for everybody: only the owner hears that somebody is none.
     if not caller.owns(image):
         check_may_decide(caller, member_id)
     member = _one_of(_by_id(connection, number), member_id)
     check_may_decide(caller, member_id)
+    check([member])
     decided = structs.replace(member, status=status, updated_at=now)
     _update(connection, number, decided)
     return Membership(image, decided)
 
 
-def expel(connection: Connection, image_id: str, member_id: str, caller: Caller) -> None:
-    """Remove a member of a shared image. Raises NotFound (image or membership) or Forbidden."""
+def expel(connection: Connection, image_id: str, member_id: str, caller: Caller, check: Check = _any) -> None:
+    """Remove a member of a shared image. Raises NotFound (image or membership), Forbidden, and what the check
+    raises."""
     number, image = _shared(connection, image_id, caller, lock=True)
     check_may_invite(caller, image)
-    _delete(connection, number, _by_id(connection, number), member_id)
+    members = _by_id(connection, number)
+    check([_one_of(members, member_id)])
+    _delete(connection, number, members, member_id)
 
 
 def _shared(connection: Connection, image_id: str, caller: Caller, *, lock: bool = False) -> tuple[int, Image]:

@@ -96,3 +96,65 @@ def test_the_other_api_s_changes_count_as_well(client: Client) -> None:
     client.put(f"/images/{image['id']}", {"image": {"name": "newer"}})
 
     assert client.patch(image["id"], RENAME, headers={"If-Match": tag}).status_code == 412
+
+
+def test_members_that_the_caller_has_are_not_sent_again(context: Client) -> None:
+    owner, member = context.caller("owner"), context.caller("member")
+    path = owner.register()["self"] + "/members"
+    owner.post(path, {"member": "member"})
+
+    for here in (path, f"{path}/member"):
+        tag = owner.get(here).headers["etag"]
+        answer = owner.get(here, headers={"If-None-Match": tag})
+        assert (answer.status_code, answer.content, answer.headers["etag"]) == (304, b"", tag)
+        member.put(f"{path}/member", {"status": "accepted"})
+        assert owner.get(here, headers={"If-None-Match": tag}).status_code == 200
+
+
+MEMBER_CHANGES: dict[str, tuple[str, str, Any]] = {
+    "decide": ("PUT", "/member", {"status": "rejected"}),
+    "expel": ("DELETE", "/member", None),
+    "invite": ("POST", "", {"member": "other"}),
+}
+
+
+@pytest.mark.parametrize("change", MEMBER_CHANGES)
+def test_a_change_of_members_that_somebody_else_has_changed_meanwhile_is_refused(context: Client, change: str) -> None:
+    method, path, body = MEMBER_CHANGES[change]
+    owner, member = context.caller("owner"), context.caller("member")
+    members = owner.register()["self"] + "/members"
+    owner.post(members, {"member": "member"})
+    caller = member if change == "decide" else owner
+    seen = caller.get(members + path).headers["etag"]
+    member.put(f"{members}/member", {"status": "accepted"})
+    before = owner.get(members)
+
+    def send(tag: str) -> int:
+        return caller.request(method, members + path, json=body, headers={"If-Match": tag}).status_code
+
+    assert send(seen) == send('"other"') == send("nonsense") == 412
+    assert owner.get(members).json() == before.json()
+    assert send(caller.get(members + path).headers["etag"]) in (200, 204)
+    assert owner.get(members).json() != before.json()
+    assert send("*") in (200, 404, 409)
+
+
+def test_an_answer_about_a_membership_names_the_state_that_it_shows(context: Client) -> None:
+    owner, member = context.caller("owner"), context.caller("member")
+    path = owner.register()["self"] + "/members"
+
+    invited = owner.post(path, {"member": "member"})
+    assert invited.headers["etag"] == owner.get(f"{path}/member").headers["etag"]
+    accepted = member.put(f"{path}/member", {"status": "accepted"}, headers={"If-Match": invited.headers["etag"]})
+    assert accepted.headers["etag"] == owner.get(f"{path}/member").headers["etag"] != invited.headers["etag"]
+
+
+def test_what_the_registry_api_makes_of_a_membership_counts_as_well(context: Client) -> None:
+    owner = context.caller("owner")
+    image = owner.register()
+    path = image["self"] + "/members"
+    seen = owner.post(path, {"member": "m"}).headers["etag"]
+
+    owner.put(f"/images/{image['id']}/members/m", {"member": {"can_share": True}})
+
+    assert owner.delete(f"{path}/m", headers={"If-Match": seen}).status_code == 412
