@@ -125,24 +125,18 @@ def invite(
 
 
 def decide(
-    connection: Connection,
-    image_id: str,
-    member_id: str,
-    status: str,
-    now: datetime,
-    caller: Caller,
-    check: Check = _any,
+    connection: Connection, image_id: str, wanted: Member, now: datetime, caller: Caller, check: Check = _any
 ) -> Membership:
-    """Say for a member what becomes of its membership. Raises NotFound (image or membership), Forbidden, and what the
-    check raises."""
+    """Say for a member what becomes of its membership: the wanted status. Raises NotFound (image or membership),
+    Forbidden, and what the check raises."""
     number, image = _shared(connection, image_id, caller, lock=True)
     # Who else is a member is not for everybody: only the owner hears that somebody is none.
     if not caller.owns(image):
-        check_may_decide(caller, member_id)
-    member = _one_of(_by_id(connection, number), member_id)
-    check_may_decide(caller, member_id)
+        check_may_decide(caller, wanted.member_id)
+    member = _one_of(_by_id(connection, number), wanted.member_id)
+    check_may_decide(caller, wanted.member_id)
     check([member])
-    decided = structs.replace(member, status=status, updated_at=now)
+    decided = structs.replace(member, status=wanted.status, updated_at=now)
     _update(connection, number, decided)
     return Membership(image, decided)
 

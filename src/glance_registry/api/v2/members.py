@@ -44,10 +44,9 @@ async def show_member(request: Request) -> Answer:
 async def update_member(request: Request) -> Answer:
     """Accepts or rejects an image that is shared with the caller's project."""
     registry = request.registry
-    member_id, status = request.parts["member_id"], wire.read_decision(await request.read_body())
-    as_seen = conditional.as_seen(request)
+    wanted = Member(member_id=request.parts["member_id"], status=wire.read_decision(await request.read_body()))
     image, member = await registry.catalogue.write(
-        members.decide, request.image_id, member_id, status, registry.now(), request.caller, as_seen
+        members.decide, request.image_id, wanted, registry.now(), request.caller, conditional.as_seen(request)
     )
     return _one(image, member)
 
