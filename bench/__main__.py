@@ -15,7 +15,7 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import databases, measures, peer, servers, sizes
+from bench import databases, deletions, measures, peer, servers, sizes
 from bench.aims import aims
 from bench.catalogues import SMALLEST
 from bench.databases import Databases
@@ -26,7 +26,7 @@ KINDS = ("sqlite", "postgresql")
 PEERS = ("glance",)
 ALONE = {"start": measures.start, "idle": measures.idle}
 BESIDE_A_CEILING = {"get": Pair.measure_get, "list": Pair.measure_list, "post": Pair.measure_post}
-OF_SIZES = {"scale": sizes.scale, "move": sizes.move}
+OF_SIZES = {"scale": sizes.scale, "move": sizes.move, "purge": deletions.purge}
 BESIDE_A_PEER = {"peer": peer.measure}
 PARTS = [f"{kind}-{part}" for kind in KINDS for part in (*ALONE, *BESIDE_A_CEILING, *OF_SIZES, *BESIDE_A_PEER)]
 

@@ -14,6 +14,8 @@ SECONDS_TO_START = 1.0
 MILLION_TO_SMALLEST = 1.5
 FILE_OF_A_MILLION = 1.5e9
 SECONDS_TO_IMPORT, IMPORTED = 60.0, 100_000
+CHURNED_TO_UNTOUCHED = 1.5
+LONGEST_BESIDE_PURGE = 1_000.0
 EXPORT_MEMORY_TO_SMALLEST = 1.2
 PEER_SIZE = 100_000
 TO_PEER = {
@@ -80,6 +82,15 @@ def grown(reads: Report, size: str) -> dict[str, float]:
     return worst
 
 
+def _of_purge(part: str, figures: Report) -> Iterator[Report]:
+    for state, reads in figures["reads"].items():
+        worst, question = max((ratio, name) for name, ratio in grown(reads, state).items())
+        what = f"{state}, of {figures['size']:,}: wait to that before, the worst ({question})"
+        yield _aim(part, what, worst, at_most=CHURNED_TO_UNTOUCHED)
+    longest = figures["writer"]["beside_purge"]["longest"]
+    yield _aim(part, "milliseconds, longest wait of a writer beside the purge", longest, at_most=LONGEST_BESIDE_PURGE)
+
+
 def _of_move(part: str, figures: Report) -> Iterator[Report]:
     if str(IMPORTED) in figures["import"]:
         seconds = figures["import"][str(IMPORTED)]["seconds"]
@@ -110,6 +121,7 @@ _OF_PART: dict[str, Callable[[str, Report], Iterator[Report]]] = {
     "post": _of_post,
     "scale": _of_scale,
     "move": _of_move,
+    "purge": _of_purge,
     "peer": _of_peer,
 }
 

@@ -37,7 +37,7 @@ HUGE = 2**40
 
 _OWN, _SHARED = range(5, 970, 97), range(3, 1325, 89)
 _RARE, _HUGE = range(50, 900, 300), range(7, 1000, 25)
-_KEPT = frozenset((*_OWN, *_SHARED, *_RARE, *_HUGE))
+NEVER_DELETED = frozenset((*_OWN, *_SHARED, *_RARE, *_HUGE))
 """The numbers of images that are never deleted."""
 
 _START = datetime(2022, 1, 1, tzinfo=UTC)
@@ -114,7 +114,7 @@ def kept(number: int, seed: int = SEED) -> Kept:
     """One image and its members."""
     chance = random.Random(seed * 1_000_000_007 + number)
     image = _image(chance, number)
-    if number not in _KEPT and not image.protected and chance.random() < _DELETED:
+    if number not in NEVER_DELETED and not image.protected and chance.random() < _DELETED:
         return Kept(_deleted(chance, image))
     members = chance.choices(_PROJECTS) if chance.random() < _WITH_MEMBERS else []
     image = _named_by_measures(image, number)

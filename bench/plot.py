@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from bench.aims import aims
+from bench.aims import aims, grown
 from bench.document import written
 from bench.svg import Line, Panel, figure
 
@@ -121,6 +121,28 @@ def _peer_table(report: Report) -> str:
     return _table(heads, rows)
 
 
+def _purge_table(report: Report) -> str:
+    rows = []
+    for kind, name in _KINDS.items():
+        figures = report["parts"].get(f"{kind}-purge")
+        if not figures:
+            continue
+        for group in grown(next(iter(figures["reads"].values())), next(iter(figures["reads"]))):
+            ratios = [grown(reads, state)[group] for state, reads in figures["reads"].items()]
+            rows.append((name, group, *(f"{ratio:.2f}" for ratio in ratios)))
+    return _table(("database", "", "× half deleted", "× purged"), rows)
+
+
+def _writer_table(report: Report) -> str:
+    rows = []
+    for kind, name in _KINDS.items():
+        for when, waits in report["parts"].get(f"{kind}-purge", {"writer": {}})["writer"].items():
+            if when != "purge":
+                figures = (waits[key] for key in ("registrations", "median", "of_100_the_longest", "longest"))
+                rows.append((name, when.replace("_", " "), *map(_number, figures)))
+    return _table(("database", "one writer", "registrations", "median", "one in a hundred", "longest"), rows)
+
+
 def _moves_table(report: Report) -> str:
     rows = []
     for kind, name in _KINDS.items():
@@ -150,6 +172,8 @@ PARTS: dict[str, Callable[[Report], str]] = {
     "waits": _waits_table,
     "peer": _peer_table,
     "moves": _moves_table,
+    "purge": _purge_table,
+    "writer": _writer_table,
 }
 
 

@@ -76,6 +76,11 @@ def reads(size: int) -> list[Question]:
     ]
 
 
+def asked_for(size: int) -> set[str]:
+    """The ids of images that a question about a catalogue of that size may name."""
+    return {image.id for image in _sample(size)}
+
+
 def writes(size: int) -> list[Question]:
     """All that is written, of a catalogue of that size: each request is another one."""
     targets = cycle([image.id for image in _sample(size, SEED, 1) if not image.deleted and not image.protected])

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from bench.__main__ import PARTS, _read_arguments
 from bench.catalogues import SMALLEST
+from bench.deletions import every_other
 from bench.document import written
-from bench.questions import reads, writes
+from bench.questions import asked_for, reads, writes
 
 from bench import aims
 from glance_registry.model.query import SORT_KEYS
@@ -27,7 +28,7 @@ PLAIN = ("start", "idle", "get", "list", "post")
 
 def test_sizes_and_a_peer_add_parts() -> None:
     assert {*parts("--scale", "2000,10000")} - {*parts()} == {
-        *("sqlite-scale", "sqlite-move", "postgresql-scale", "postgresql-move")
+        f"{kind}-{part}" for kind in ("sqlite", "postgresql") for part in ("scale", "move", "purge")
     }
     assert parts("--scale", "2000,10000", "--peer", "glance") == PARTS
 
@@ -126,3 +127,24 @@ def test_an_import_is_compared_with_its_aim_and_the_memory_of_exports_with_each_
     found = aims.aims({"sqlite-move": moves})
 
     assert [(aim["at_most"], aim["measured"], aim["met"]) for aim in found] == [(60.0, 70.0, False), (1.2, 1.1, True)]
+
+
+def test_after_deletions_and_after_a_purge_the_question_that_slows_most_counts_and_so_does_the_longest_wait() -> None:
+    def reads(state: str, **ratios: float) -> dict[str, Any]:
+        return {state: {name: {"ratio": {state: {"median": ratio}}} for name, ratio in ratios.items()}}
+
+    states = reads("half deleted", get=1.0, page=1.4) | reads("purged", get=1.6, page=1.1)
+    figures = {"size": 100_000, "reads": states, "writer": {"beside_purge": {"longest": 40.0}}}
+
+    found = aims.aims({"postgresql-purge": figures})
+
+    assert [(aim["measured"], aim["met"]) for aim in found] == [(1.4, True), (1.6, False), (40.0, True)]
+    assert "(page)" in found[0]["what"]
+    assert "(get)" in found[1]["what"]
+
+
+def test_what_is_deleted_is_nothing_that_is_asked_for() -> None:
+    deleted = every_other(9000)
+
+    assert len(deleted) > 9000 / 5
+    assert not asked_for(9000) & {*deleted}
