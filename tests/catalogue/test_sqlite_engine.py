@@ -19,6 +19,8 @@ from glance_registry.catalogue.prepared import driver
 from glance_registry.model.contract import CACTUS
 from glance_registry.model.errors import Conflict, NotFound, StorageFull, Unavailable
 from glance_registry.model.image import Image
+from glance_registry.model.query import Page, Query
+from glance_registry.model.words import read_terms
 
 
 @pytest.fixture
@@ -117,6 +119,24 @@ def test_point_reads_answer_while_a_long_read_goes_on(loop: asyncio.Runner, sqli
         return answered
 
     assert loop.run(beside()) == 20
+
+
+@pytest.mark.parametrize(("searched", "where"), [("lts", ["loop"]), ("lts 24", ["loop", "thread"])])
+def test_a_search_that_may_take_long_in_one_step_runs_in_a_thread(
+    loop: asyncio.Runner, sqlite: Catalogue, searched: str, where: list[str]
+) -> None:
+    """The images of several words are merged in one step, which nothing interrupts."""
+    here, ran = threading.get_ident(), []
+
+    def search(connection: Connection) -> list[str]:
+        ran.append("loop" if threading.get_ident() == here else "thread")
+        query = Query(page=Page(5), terms=read_terms(searched))
+        return [found.id for found in images.find(connection, query, ADMIN)]
+
+    loop.run(sqlite.write(images.add, image(name="24.04 LTS", visibility="public")))
+
+    assert loop.run(sqlite.read(search)) == ["one"]
+    assert ran == where
 
 
 def test_a_long_read_finds_out_that_it_fails_in_the_thread_as_on_the_loop(

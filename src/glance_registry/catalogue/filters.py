@@ -14,7 +14,7 @@ from glance_registry.catalogue.engine import among, listed, unindexed, unordered
 from glance_registry.catalogue.instants import to_column
 from glance_registry.catalogue.properties import search_key
 from glance_registry.catalogue.tables import image_properties, images, sorted_as
-from glance_registry.catalogue.word_index import TERMS, WORDS, has_words
+from glance_registry.catalogue.word_index import TERMS, WORDS, has_words, is_one_word
 from glance_registry.model.image import PRIVATE, SHARED
 from glance_registry.model.query import Query
 
@@ -42,6 +42,7 @@ class Conditions(Struct, frozen=True):
     properties: int
     """How many; names and values are the parameters `name0`, `value0`…"""
     words: bool
+    one_word: bool
     changes_since: bool
     deleted: bool | None
     hidden: bool | None
@@ -56,6 +57,7 @@ def shape(query: Query) -> Conditions:
         filters=tuple((wanted.field, wanted.operator) for wanted in query.filters),
         properties=len(query.properties),
         words=bool(query.terms),
+        one_word=bool(query.terms) and is_one_word(query.terms),
         changes_since=query.changes_since is not None,
         deleted=query.deleted,
         hidden=query.hidden,

@@ -100,7 +100,7 @@ def page(connection: Connection, query: Query, caller: Caller) -> Sequence[Seque
     query, place = settled
     values = {**filters.parameters(query), "project": caller.project, "limit": query.page.limit}
     if query.terms:
-        values[word_index.WORDS] = word_index.expression(connection.dialect.name, query.terms)
+        values |= word_index.parameters(connection.dialect.name, query.terms)
     values |= {f"after{i}": value for i, value in enumerate(place or ())}
     conditions, looked_through = filters.shape(query), parts(caller, query)
     if not looked_through:
@@ -191,8 +191,10 @@ def _probes(conditions: Conditions, by_default: bool, most: int) -> list[tuple[s
     probes: list[tuple[str | None, Prepared]] = [
         (None, Prepared(probe.limit(literal_column(str(most + 1))))) for probe in found
     ]
-    # What the words have led to need not be asked for them once more.
-    return [*probes, (word_index.WORDS, Prepared(word_index.found(most + 1)))] if conditions.words else probes
+    if conditions.words:
+        # What the words have led to need not be asked for them once more.
+        probes.append((word_index.WORDS, Prepared(word_index.found(most + 1, one_word=conditions.one_word))))
+    return probes
 
 
 def _field_probes(conditions: Conditions, by_default: bool) -> Iterator[Select[Any]]:

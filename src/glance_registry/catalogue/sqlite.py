@@ -75,7 +75,13 @@ def connect(url: URL, *, read_only: bool = False) -> Connection:
     ):
         connection.exec_driver_sql(f"PRAGMA {pragma}").close()
     driver(connection).create_function("has_words", 4, _has_words, deterministic=True)
+    driver(connection).create_function("unhurried", 1, _unhurried)
     return connection
+
+
+def _unhurried(searched: str) -> str:
+    """What is searched by a statement that may take long without a step that could be interrupted."""
+    return searched
 
 
 def _has_words(name: str | None, tags: str, properties: str, terms: str) -> bool:
@@ -226,19 +232,27 @@ class SqliteCatalogue(Catalogue):
 
 
 class _Budget:
-    """Counts the steps of the reads on the event loop and interrupts one that takes too many."""
+    """Counts the steps of the reads on the event loop and interrupts one that takes too many, or says that it may take
+    long."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._ticks = 0
         self._limited = False
         self.spent = False
         connection.set_progress_handler(self._tick, _STEPS_PER_TICK)
+        connection.create_function("unhurried", 1, self._refuse)
 
     def start(self) -> None:
         self._ticks, self._limited, self.spent = 0, True, False
 
     def stop(self) -> None:
         self._limited = False
+
+    def _refuse(self, searched: str) -> str:
+        if not self._limited:
+            return searched
+        self.spent = True
+        raise InterruptedError
 
     def _tick(self) -> bool:
         self._ticks += 1
