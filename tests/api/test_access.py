@@ -224,6 +224,24 @@ def test_an_identity_header_that_comes_twice_is_refused(sqlite_context: Client, 
     assert name.lower() in answer.text
 
 
+@pytest.mark.parametrize("name", ["X-Identity-Status", "X-Tenant-Id", "X-Project-Id", "X-Roles", "X-User-Id"])
+def test_an_identity_header_with_a_nul_is_refused(context: Client, name: str) -> None:
+    image = context.caller("p").add(is_public=True)
+    headers = {**identity("p", "member"), name: "p\0q"}
+    if name == "X-Project-Id":
+        del headers["X-Tenant-Id"]
+
+    answers = [
+        context.get("/images", headers=headers),
+        context.get(f"/images/{image['id']}", headers=headers),
+        context.delete(f"/images/{image['id']}", headers=headers),
+        context.delete(f"/v2/images/{image['id']}/tags/blue", headers=headers),
+    ]
+
+    assert [answer.status_code for answer in answers] == [400] * 4
+    assert all(name.lower() in answer.text and "NUL" in answer.text for answer in answers)
+
+
 @pytest.mark.parametrize("name", ["X-User-Id", "X-Tenant-Id", "X-Roles"])
 def test_an_identity_header_without_a_status_says_nothing(sqlite_context: Client, name: str) -> None:
     image = sqlite_context.caller("p").add(is_public=False)

@@ -5,13 +5,15 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Integer, String, bindparam, cast, select, text
+from sqlalchemy.exc import DBAPIError
 from tests.catalogue.examples import ADMIN, after_noon, everything, image
 from tests.conftest import PostgreSQL
 
 from glance_registry.catalogue import images
 from glance_registry.catalogue.engine import Catalogue, ping
 from glance_registry.catalogue.open import open_catalogue
+from glance_registry.catalogue.prepared import Prepared
 from glance_registry.model.contract import CACTUS
 from glance_registry.model.errors import StorageFull, Unavailable
 from glance_registry.model.image import Change, Image
@@ -52,6 +54,21 @@ def test_a_transaction_that_the_server_wants_again_is_run_again(
     assert loop.run(server.write(add_at_third_attempt)) == image()
     assert len(attempts) == 3
     assert kept(loop, server) == {"one"}
+
+
+def test_a_prepared_statement_that_fails_says_why(loop: asyncio.Runner, server: Catalogue) -> None:
+    number = Prepared(select(cast(bindparam("text", type_=String), Integer)))
+
+    def fail_in_transaction(connection: Connection) -> None:
+        connection.execute(text("SELECT 1"))
+        with pytest.raises(DBAPIError) as refused:
+            number.all(connection, {"text": "not a number"})
+        assert refused.value.orig is not None
+        assert getattr(refused.value.orig, "sqlstate", None) == "22P02"
+        raise refused.value
+
+    with pytest.raises(DBAPIError, match="not a number"):
+        loop.run(server.write(fail_in_transaction))
 
 
 def test_a_transaction_that_never_succeeds_is_given_up(loop: asyncio.Runner, server: Catalogue) -> None:

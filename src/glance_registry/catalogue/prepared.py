@@ -14,7 +14,7 @@ class Prepared:
 
     For the reads that every user makes: there SQLAlchemy's execution costs more than the query. Rows are plain
     tuples, as the driver has them. A failure is left to SQLAlchemy, which runs the statement again and knows
-    what to do.
+    what to do; in a server's transaction, which a failure would end, it runs it from the start.
     """
 
     def __init__(self, statement: Select[Any] | CompoundSelect[Any]) -> None:
@@ -22,13 +22,16 @@ class Prepared:
         self._compiled: dict[str, tuple[str, list[str], dict[str, Any]]] = {}
 
     def all(self, connection: Connection, parameters: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
+        on_server = connection.dialect.name != "sqlite"
+        if on_server and driver(connection).is_in_transaction():
+            return connection.execute(self.statement, dict(parameters)).all()
         sql, names, constants = self._compiled.get(connection.dialect.name) or self._compile(connection)
         known = {**constants, **parameters} if constants else parameters
         values = [known[name] for name in names]
         try:
-            if connection.dialect.name == "sqlite":
-                return driver(connection).execute(sql, values).fetchall()  # type: ignore[no-any-return]
-            return await_only(driver(connection).fetch(sql, *values))
+            if on_server:
+                return await_only(driver(connection).fetch(sql, *values))
+            return driver(connection).execute(sql, values).fetchall()  # type: ignore[no-any-return]
         except Exception:
             return connection.execute(self.statement, dict(parameters)).all()
 

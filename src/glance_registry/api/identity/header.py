@@ -9,8 +9,11 @@ COOKIE = "glance-registry-token"
 
 
 def sole_header(request: Request, name: str) -> str | None:
-    """The header's value, None without one. Raises Invalid when it came twice: which of the two would be meant?"""
+    """The header's value, None without one. Raises Invalid when it came twice: which of the two would be meant? Or
+    when it holds a NUL, which no database can look for."""
     values = request.headers.getlist(name)
     if len(values) > 1:
         raise Invalid(f"Header '{name}' came more than once.")
+    if values and "\0" in values[0]:
+        raise Invalid(f"Header '{name}' holds a NUL character.")
     return values[0] if values else None
