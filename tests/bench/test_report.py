@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from bench.__main__ import PARTS, _read_arguments
-from bench.catalogues import SMALLEST
+from bench.catalogues import HUGE, RARE, SMALLEST, TENANT
 from bench.deletions import every_other
 from bench.document import written
 from bench.questions import asked_for, reads, writes
@@ -84,6 +84,14 @@ def test_every_size_is_asked_the_same_questions() -> None:
 def test_each_write_is_another_one() -> None:
     for question in writes(2000):
         assert next(question.requests) != next(question.requests)
+
+
+def test_no_registration_makes_a_rare_kind_of_image_common() -> None:
+    register = next(question for question in writes(2000) if question.name == "post").requests
+    sent = [json.loads(next(register).partition(b"\r\n\r\n")[2])["image"] for _ in range(1000)]
+
+    assert not any(RARE[0] in image["properties"] or (image["size"] or 0) >= HUGE for image in sent)
+    assert TENANT not in {image["owner"] for image in sent}
 
 
 def scale(**ratios: float) -> dict[str, Any]:
