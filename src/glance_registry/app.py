@@ -44,7 +44,7 @@ def build(
 
     async def open_registry() -> Registry:
         return Registry(
-            catalogue=open_catalogue(settings.database, settings.replica),
+            catalogue=open_catalogue(settings.database, settings.replica, settings.read_timeout),
             contract=contract_of(settings),
             offer=offer,
             default_page=settings.default_page,

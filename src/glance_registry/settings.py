@@ -38,6 +38,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     log_format: str = "auto"
     database: str = "sqlite:///glance-registry.sqlite"
     replica: str = ""
+    read_timeout: int = 10
     contract: str = "cactus"
     writer_roles: tuple[str, ...] = ("admin", "service")
     identity_mode: str = "none"
@@ -164,6 +165,11 @@ SETTINGS = (
         attribute="replica", group="database", name="replica_connection", secret=True,
         help="URL of a standby, or several, of a PostgreSQL connection: reads go there while it shows all that was"
         " acknowledged, else to the primary.",
+    ),
+    Setting(
+        attribute="read_timeout", group="database", name="read_timeout", kind=int, minimum=1, maximum=3600,
+        help="Seconds that one read of the database may take, with the wait for its turn; then it is stopped and"
+        " answered 503.",
     ),
     Setting(
         attribute="contract", group="registry", name="contract", choices=tuple(CONTRACTS),

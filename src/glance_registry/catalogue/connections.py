@@ -8,7 +8,7 @@ by then is cut, just as a server that was lost would cut it.
 
 import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 from asyncpg import InterfaceError
@@ -17,11 +17,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import NullPool
 
 from glance_registry.catalogue.engine import T
+from glance_registry.catalogue.fairness import Slots
 from glance_registry.catalogue.hosts import NOT_ANSWERING, Hosts
-from glance_registry.model.errors import OutcomeUnknown, Unavailable
+from glance_registry.model.errors import OutcomeUnknown
 
 COMMIT_SECONDS = 30
 """How long a commit may take, once it was sent: a standby that was lost is waited for until the cluster gives it up."""
+
+STOP_SECONDS = 2
+"""How long a server may take to stop a statement that nobody waits for; then its connection is cut."""
 
 RECYCLE_SECONDS = 1800
 """A connection older than this is replaced: new servers get their share, and old ones forget what they cached."""
@@ -65,24 +69,32 @@ def create_engine(hosts: Hosts) -> AsyncEngine:
 
 
 class Connections:
-    """At most `places` connections at a time, and at most `waiting` users who wait for one."""
+    """At most `places` connections at a time, and at most `waiting` users who wait for one, each caller in turn."""
 
     def __init__(self, hosts: Hosts, places: int, waiting: int, **options: Any) -> None:
         self._hosts = hosts
         self._engine = create_engine(hosts).execution_options(**options)
-        self._places = asyncio.Semaphore(places)
-        self._most_waiting = waiting
-        self._waiting = 0
+        self._slots = Slots(places, waiting)
         self._idle: list[Open] = []
+        self._stopping: set[asyncio.Task[None]] = set()
 
     async def run(self, run: Callable[[Connection], T], until: float, *, commit: bool = False) -> T:
         """Run an operation on a connection of its own; `until` is the event loop's time by which it must be done.
 
-        Raises what it raises; ConnectionLost when it may be run again, on another connection; Unavailable when none
-        is free in time; OutcomeUnknown.
+        Raises what it raises; ConnectionLost when it may be run again, on another connection; Overloaded when too many
+        wait for one; TimeoutError when none is free in time; OutcomeUnknown.
         """
-        opened = await self._take(until)
-        sound = False
+        seen = self._hosts.failures
+        key = self._slots.take_free()
+        if key is None:
+            async with asyncio.timeout_at(until):
+                key = await self._slots.acquire()
+        try:
+            opened = await self._take(seen, until)
+        except BaseException:
+            self._slots.release(key)
+            raise
+        sound = abandoned = False
         try:
             with _cut_at(opened, until):
                 try:
@@ -100,29 +112,27 @@ class Connections:
             # What broke one connection has most likely broken them all.
             await self._close_idle(cut=True)
             raise
-        finally:
-            await self._give_back(opened, sound=sound)
-
-    async def _take(self, until: float) -> Open:
-        seen = self._hosts.failures
-        if self._places.locked():
-            await self._wait(until)
-        else:
-            await self._places.acquire()
-        try:
-            now = asyncio.get_running_loop().time()
-            while self._idle:
-                opened = self._idle.pop()
-                if opened.until > now and not opened.driver.is_closed():
-                    return opened
-                await _close(opened)
-            # Who waited behind somebody who found no server need not look for one.
-            self._hosts.refuse_if_away(seen)
-            async with asyncio.timeout_at(until):
-                connection = await self._connect()
-        except BaseException:
-            self._places.release()
+        except asyncio.CancelledError:
+            abandoned = True
             raise
+        finally:
+            if abandoned:
+                self._abandon(opened, key)
+            else:
+                await self._give_back(opened, key, sound=sound)
+
+    async def _take(self, seen: int, until: float) -> Open:
+        """A connection; `seen` are the failures to find a server when the wait began."""
+        now = asyncio.get_running_loop().time()
+        while self._idle:
+            opened = self._idle.pop()
+            if opened.until > now and not opened.driver.is_closed():
+                return opened
+            await _close(opened)
+        # Who waited behind somebody who found no server need not look for one.
+        self._hosts.refuse_if_away(seen)
+        async with asyncio.timeout_at(until):
+            connection = await self._connect()
         driver: Any = (await connection.get_raw_connection()).driver_connection
         return Open(connection, driver, now + RECYCLE_SECONDS)
 
@@ -133,24 +143,28 @@ class Connections:
             # The server let the connection in and was lost before SQLAlchemy had set it up.
             raise ConnectionLost(NOT_ANSWERING) from error
 
-    async def _wait(self, until: float) -> None:
-        if self._waiting >= self._most_waiting:
-            raise Unavailable("The database is busy.")
-        self._waiting += 1
-        try:
-            async with asyncio.timeout_at(until):
-                await self._places.acquire()
-        finally:
-            self._waiting -= 1
-
-    async def _give_back(self, opened: Open, *, sound: bool) -> None:
+    async def _give_back(self, opened: Open, key: str, *, sound: bool) -> None:
         try:
             if sound and not opened.driver.is_closed():
                 self._idle.append(opened)
             else:
                 await _close(opened, cut=True)
         finally:
-            self._places.release()
+            self._slots.release(key)
+
+    def _abandon(self, opened: Open, key: str) -> None:
+        """Nobody waits for the statement any more: let the server stop it. The slot is free when it has ended."""
+        task = asyncio.create_task(self._stop(opened, key))
+        self._stopping.add(task)
+        task.add_done_callback(self._stopping.discard)
+
+    async def _stop(self, opened: Open, key: str) -> None:
+        try:
+            # The driver has begun to ask the server to stop the statement; it closes the connection after that.
+            with suppress(Exception):
+                await opened.driver.close(timeout=STOP_SECONDS)
+        finally:
+            await self._give_back(opened, key, sound=False)
 
     async def _close_idle(self, *, cut: bool) -> None:
         idle, self._idle = self._idle, []
@@ -158,6 +172,7 @@ class Connections:
             await _close(opened, cut=cut)
 
     async def close(self) -> None:
+        await asyncio.gather(*self._stopping)
         await self._close_idle(cut=False)
         await self._engine.dispose()
 

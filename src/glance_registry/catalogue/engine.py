@@ -35,13 +35,19 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Operation = Callable[Concatenate[Connection, P], T]
 
+READ_SECONDS = 10
+"""How long a read may take, with the wait for its turn, unless a setting says otherwise."""
+
 
 class Catalogue(ABC):
     """The images, kept in one database. Open it with `catalogue.open.open_catalogue`."""
 
     @abstractmethod
     async def read(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run an operation that changes nothing. Raises what it raises, or Unavailable."""
+        """Run an operation that changes nothing. Raises what it raises, or Unavailable.
+
+        When it takes too long, or the task that waits for it is cancelled, its statement is stopped.
+        """
 
     @abstractmethod
     async def write(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -3,7 +3,7 @@
 
 from sqlalchemy import URL
 
-from glance_registry.catalogue.engine import Catalogue, parse_url
+from glance_registry.catalogue.engine import READ_SECONDS, Catalogue, parse_url
 from glance_registry.model.errors import Invalid
 
 
@@ -18,18 +18,18 @@ def read_urls(database_url: str, replica_url: str) -> tuple[URL, URL | None]:
     return url, replica
 
 
-def open_catalogue(database_url: str, replica_url: str = "") -> Catalogue:
+def open_catalogue(database_url: str, replica_url: str = "", read_seconds: float = READ_SECONDS) -> Catalogue:
     """The catalogue at `sqlite:///FILE` or `postgresql://…`; make it on the event loop that will use it.
 
     Raises Invalid for a URL that we have no driver for, Unavailable when an SQLite file cannot be opened.
-    A server is first asked when the first operation runs.
+    A server is first asked when the first operation runs. `read_seconds` is how long a read may take.
     """
     url, replica = read_urls(database_url, replica_url)
     # Each engine brings a driver that the other's users need not load: it costs start-up time and memory.
     if url.get_backend_name() == "sqlite":
         from glance_registry.catalogue.sqlite import SqliteCatalogue
 
-        return SqliteCatalogue(url)
-    from glance_registry.catalogue.server import ServerCatalogue
+        return SqliteCatalogue(url, read_seconds)
+    from glance_registry.catalogue.server import Limits, ServerCatalogue
 
-    return ServerCatalogue(url, replica=replica)
+    return ServerCatalogue(url, Limits(read_seconds=read_seconds), replica=replica)

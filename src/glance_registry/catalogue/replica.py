@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from glance_registry.catalogue.connections import ConnectionLost, Connections
 from glance_registry.catalogue.engine import T
 from glance_registry.catalogue.prepared import Prepared
-from glance_registry.model.errors import Unavailable
+from glance_registry.model.errors import Overloaded, Unavailable
 
 SECONDS = 5
 """How long a standby may take; then the primary is asked."""
@@ -68,7 +68,7 @@ class Replica:
         self._avoided_until = 0.0
 
     async def read(self, run: Callable[[Connection], T], until: float) -> T:
-        """Run an operation that changes nothing. Raises what it raises, and Behind."""
+        """Run an operation that changes nothing. Raises what it raises, Overloaded, and Behind."""
         now = asyncio.get_running_loop().time()
         if now < self._avoided_until:
             raise Behind
@@ -82,6 +82,8 @@ class Replica:
 
         try:
             return await self._standby.run(run_if_new, min(until, now + SECONDS))
+        except Overloaded:
+            raise  # The standby is well. The primary must not get what one caller sends too much.
         except (ConnectionLost, Unavailable, OSError, TimeoutError) as error:
             self._avoid()
             raise Behind from error

@@ -8,11 +8,11 @@ from msgspec import Struct
 from sqlalchemy import URL, Connection
 from sqlalchemy.exc import DBAPIError
 
-from glance_registry.catalogue.connections import ConnectionLost, Connections
-from glance_registry.catalogue.engine import Catalogue, Operation, P, T, backoff, bind, ping, translate
+from glance_registry.catalogue.connections import STOP_SECONDS, ConnectionLost, Connections
+from glance_registry.catalogue.engine import READ_SECONDS, Catalogue, Operation, P, T, backoff, bind, ping, translate
 from glance_registry.catalogue.hosts import Hosts
 from glance_registry.catalogue.replica import Behind, Replica
-from glance_registry.model.errors import Unavailable
+from glance_registry.model.errors import ReadTimeout, Unavailable
 
 _RERUN = ("40001", "40P01")
 """Serialization failure and deadlock: the server asks for the transaction to be run again."""
@@ -29,6 +29,8 @@ class Limits(Struct, frozen=True, kw_only=True):
     """How many readers, and how many writers, may wait for a connection; more are refused."""
     seconds: float = 15
     """How long an operation may take, with the wait for a connection, until its commit."""
+    read_seconds: float = READ_SECONDS
+    """The same for a read, when that is less."""
     attempts: int = 5
     """How often a write is begun, when the server wants it again or its connection is lost."""
 
@@ -69,7 +71,15 @@ class ServerCatalogue(Catalogue):
 
     async def read(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         run = bind(operation, *args, **kwargs)
-        until = self._until()
+        seconds = min(self._limits.read_seconds, self._limits.seconds)
+        try:
+            # What is cancelled is stopped on the server, too. One that does not answer even then is cut off.
+            async with asyncio.timeout(seconds):
+                return await self._read(run, self._loop_time() + seconds + STOP_SECONDS)
+        except TimeoutError as error:
+            raise ReadTimeout(seconds) from error
+
+    async def _read(self, run: Callable[[Connection], T], until: float) -> T:
         if self._replica is not None:
             try:
                 return await self._replica.read(run, until)

@@ -13,7 +13,6 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import lru_cache, partial
 from queue import Empty, SimpleQueue
@@ -24,8 +23,9 @@ from sqlalchemy import URL, Connection, create_engine
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
-from glance_registry.catalogue.engine import Catalogue, Operation, P, T, bind, ping, translate
+from glance_registry.catalogue.engine import READ_SECONDS, Catalogue, Operation, P, T, bind, ping, translate
 from glance_registry.catalogue.prepared import driver
+from glance_registry.catalogue.sqlite_reads import Budget, ReadThreads
 from glance_registry.model.errors import Unavailable
 from glance_registry.model.words import Term, has_terms
 
@@ -42,13 +42,6 @@ LARGEST_BATCH = 256
 _TURN_SECONDS = 0.0005
 """How often a writer asks whether another process has ended its transaction, which takes a few milliseconds. SQLite
 itself would ask ever less often, up to ten times a second, and one process would keep the others from writing."""
-
-# A read may take this many virtual-machine steps on the event loop: a point read takes about 60, a page of 25
-# in index order about 1,500, and 40,000 take around half a millisecond.
-_STEPS_PER_TICK = 4_000
-_TICKS_ON_LOOP = 10
-
-_READ_THREADS = 2
 
 _CREATE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
 
@@ -175,20 +168,18 @@ class _File:
 class SqliteCatalogue(Catalogue):
     """Reads inline, writes grouped. Make it on the event loop that will use it."""
 
-    def __init__(self, url: URL) -> None:
+    def __init__(self, url: URL, read_seconds: float = READ_SECONDS) -> None:
         create_file(url)
-        self._open_reader = partial(connect, url, read_only=True)
+        open_reader = partial(connect, url, read_only=True)
         self._file = _File(url)
         try:
-            self._reader = self._open_reader()
-            self._budget = _Budget(driver(self._reader))
+            self._reader = open_reader()
+            self._budget = Budget(driver(self._reader))
             self._writer = _Writer(partial(connect, url), self._file)
         except Exception as error:
             self._file.close()
             raise translate(error) from error
-        self._thread_local = threading.local()
-        self._thread_readers: list[Connection] = []
-        self._threads = ThreadPoolExecutor(_READ_THREADS, thread_name_prefix="read")
+        self._threads = ReadThreads(open_reader, read_seconds)
         self._writer.start()
 
     async def read(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -202,17 +193,7 @@ class SqliteCatalogue(Catalogue):
             raise translate(error) from error
         finally:
             self._budget.stop()
-        run = bind(operation, *args, **kwargs)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._read_in_thread, run)
-
-    def _read_in_thread(self, run: Callable[[Connection], T]) -> T:
-        try:
-            if not hasattr(self._thread_local, "connection"):
-                self._thread_local.connection = self._open_reader()
-                self._thread_readers.append(self._thread_local.connection)
-            return run(self._thread_local.connection)
-        except Exception as error:
-            raise translate(error) from error
+        return await self._threads.run(bind(operation, *args, **kwargs))
 
     async def write(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._writer.submit(bind(operation, *args, **kwargs))
@@ -225,39 +206,9 @@ class SqliteCatalogue(Catalogue):
     async def close(self) -> None:
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, self._writer.finish)
-        self._threads.shutdown(wait=True)
-        for reader in (self._reader, *self._thread_readers):
-            reader.close()
+        await loop.run_in_executor(None, self._threads.close)
+        self._reader.close()
         self._file.close()
-
-
-class _Budget:
-    """Counts the steps of the reads on the event loop and interrupts one that takes too many, or says that it may take
-    long."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._ticks = 0
-        self._limited = False
-        self.spent = False
-        connection.set_progress_handler(self._tick, _STEPS_PER_TICK)
-        connection.create_function("unhurried", 1, self._refuse)
-
-    def start(self) -> None:
-        self._ticks, self._limited, self.spent = 0, True, False
-
-    def stop(self) -> None:
-        self._limited = False
-
-    def _refuse(self, searched: str) -> str:
-        if not self._limited:
-            return searched
-        self.spent = True
-        raise InterruptedError
-
-    def _tick(self) -> bool:
-        self._ticks += 1
-        self.spent = self._limited and self._ticks >= _TICKS_ON_LOOP
-        return self.spent
 
 
 class _Job(NamedTuple):

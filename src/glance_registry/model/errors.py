@@ -62,6 +62,24 @@ class OutcomeUnknown(Unavailable):
     code = "outcome-unknown"
 
 
+class Overloaded(Unavailable):
+    """Too many requests wait for the database already, most of them this caller's."""
+
+    code = "overloaded"
+
+    def __init__(self) -> None:
+        super().__init__("The database is busy: too many requests wait for it.")
+
+
+class ReadTimeout(Unavailable):
+    """A read, with its wait for the database, took longer than a setting allows; it was stopped."""
+
+    code = "read-timeout"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"The database did not answer this request within {seconds:g} seconds.")
+
+
 class IdentityUnavailable(Unavailable):
     """What knows the callers does not answer now, so nobody is let in; the same request may succeed later."""
 

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads that take too long, or that nobody waits for any more, are stopped; those of other callers go on."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+
+import pytest
+from sqlalchemy import Connection, text
+
+from glance_registry.catalogue.engine import Catalogue, ping
+from glance_registry.catalogue.fairness import caller_key
+from glance_registry.catalogue.open import open_catalogue
+from glance_registry.catalogue.sqlite_reads import MAX_WAITING_READS, READ_THREADS
+from glance_registry.model.errors import Overloaded, ReadTimeout
+
+Story = Callable[[Catalogue], Awaitable[None]]
+
+
+def tell(loop: asyncio.Runner, database: str, story: Story, read_seconds: float = 600) -> None:
+    async def run() -> None:
+        catalogue = open_catalogue(database, read_seconds=read_seconds)
+        try:
+            async with asyncio.timeout(60):  # A test that fails must not hang.
+                await story(catalogue)
+        finally:
+            await catalogue.close()
+
+    loop.run(run())
+
+
+ENDLESS = {
+    "sqlite": "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT max(x) FROM c",
+    "postgresql": "SELECT pg_sleep(3600)",
+}
+
+
+def never_end(connection: Connection) -> None:
+    connection.execute(text(ENDLESS[connection.dialect.name])).all()
+
+
+def count_sleeping(connection: Connection) -> int:
+    """How many statements of `never_end` a PostgreSQL server runs."""
+    if connection.dialect.name == "sqlite":
+        return 0
+    activity = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE :sleep"
+    activity += " AND state = 'active' AND pid <> pg_backend_pid()"
+    return int(connection.execute(text(activity), {"sleep": "SELECT pg_sleep%"}).scalar_one())
+
+
+def count_far(connection: Connection) -> int:
+    """Too far for the event loop of SQLite."""
+    counting = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 300000) SELECT max(x) FROM c"
+    return int(connection.execute(text(counting)).scalar_one())
+
+
+async def wait_until_stopped(catalogue: Catalogue) -> None:
+    while await catalogue.write(count_sleeping):  # noqa: ASYNC110 - a server tells nobody
+        await asyncio.sleep(0.01)
+
+
+def test_a_read_that_takes_too_long_is_stopped_and_its_slot_is_free_again(loop: asyncio.Runner, database: str) -> None:
+    async def story(catalogue: Catalogue) -> None:
+        for _ in range(3):
+            reads = [catalogue.read(never_end) for _ in range(20)]
+            outcomes = await asyncio.gather(*reads, return_exceptions=True)
+            assert {str(outcome) for outcome in outcomes} == {
+                "The database did not answer this request within 0.2 seconds."
+            }
+            assert {type(outcome) for outcome in outcomes} == {ReadTimeout}
+        await wait_until_stopped(catalogue)
+        await catalogue.read(ping)
+
+    tell(loop, database, story, read_seconds=0.2)
+
+
+def test_a_read_that_nobody_waits_for_any_more_is_stopped(loop: asyncio.Runner, database: str) -> None:
+    async def story(catalogue: Catalogue) -> None:
+        for _ in range(3):
+            tasks = [asyncio.create_task(catalogue.read(never_end)) for _ in range(20)]
+            await asyncio.sleep(0.05)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            assert all(task.cancelled() for task in tasks)
+        await wait_until_stopped(catalogue)
+
+        assert await catalogue.read(count_far) == 300_000
+
+    tell(loop, database, story)
+
+
+class Gate:
+    """Holds reads in the threads of SQLite until it is opened, and notes the order in which they ran."""
+
+    def __init__(self) -> None:
+        self.entered: list[str] = []
+        self.open = threading.Event()
+        self._one_more = threading.Semaphore(0)
+
+    def read(self, connection: Connection, name: str) -> None:
+        connection.execute(text("SELECT unhurried('')")).all()  # On the event loop it ends here.
+        self.entered.append(name)
+        self._one_more.release()
+        self.open.wait(60)
+
+    async def come(self, catalogue: Catalogue, caller: str, name: str) -> asyncio.Task[None]:
+        async def read() -> None:
+            caller_key.set(caller)
+            await catalogue.read(self.read, name)
+
+        task = asyncio.create_task(read())
+        await asyncio.sleep(0)
+        return task
+
+    async def wait_for(self, number: int) -> None:
+        while len(self.entered) < number:
+            await asyncio.to_thread(self._one_more.acquire)
+
+
+def test_a_caller_with_a_hundred_long_reads_keeps_no_other_caller_s_waiting(
+    loop: asyncio.Runner, sqlite_database: str
+) -> None:
+    gate = Gate()
+
+    async def story(catalogue: Catalogue) -> None:
+        crowd = [await gate.come(catalogue, "project:crowd", f"crowd{number}") for number in range(100)]
+        await gate.wait_for(READ_THREADS - 1)
+        other = await gate.come(catalogue, "project:other", "other")
+        await gate.wait_for(READ_THREADS)
+        assert set(gate.entered) == {"crowd0", "crowd1", "other"}
+        gate.open.set()
+        await asyncio.gather(other, *crowd)
+        assert len(gate.entered) == 101
+
+    tell(loop, sqlite_database, story)
+
+
+def test_more_long_reads_than_may_wait_are_refused_at_once(loop: asyncio.Runner, sqlite_database: str) -> None:
+    gate = Gate()
+
+    async def story(catalogue: Catalogue) -> None:
+        running = READ_THREADS - 1
+        crowd = [await gate.come(catalogue, "a", str(number)) for number in range(running + MAX_WAITING_READS)]
+        await gate.wait_for(running)
+
+        with pytest.raises(Overloaded, match="too many requests wait"):
+            await (await gate.come(catalogue, "a", "late"))
+        other = await gate.come(catalogue, "b", "other")
+        await gate.wait_for(running + 1)
+        assert gate.entered[-1] == "other"
+        gate.open.set()
+        await asyncio.gather(other, *crowd)
+
+    tell(loop, sqlite_database, story)
+
+
+def test_a_waiting_read_that_nobody_waits_for_any_more_does_not_run(loop: asyncio.Runner, sqlite_database: str) -> None:
+    gate = Gate()
+
+    async def story(catalogue: Catalogue) -> None:
+        tasks = [await gate.come(catalogue, "a", str(number)) for number in range(20)]
+        await gate.wait_for(READ_THREADS - 1)
+        for task in tasks[2:18]:
+            task.cancel()
+        await asyncio.sleep(0)
+        gate.open.set()
+        await asyncio.gather(*tasks[:2], *tasks[18:])
+
+        assert sorted(gate.entered) == ["0", "1", "18", "19"]
+
+    tell(loop, sqlite_database, story)
