@@ -154,7 +154,7 @@ def test_a_server_that_hangs_is_unavailable_in_bounded_time_and_used_again_when_
         await catalogue.write(images.add, image("after"))
         assert await ids(catalogue) == {"after", *(f"i{number}" for number in range(9))}
 
-    tell(loop, postgresql_database, story, Limits(seconds=0.5))
+    tell(loop, postgresql_database, story, Limits(seconds=0.5, read_seconds=0.5))
 
 
 def test_while_one_asks_a_server_that_hangs_the_others_are_refused_at_once(

@@ -13,12 +13,14 @@ from glance_registry.api.answer import Answer
 from glance_registry.api.cross_site import SAFE, check_site
 from glance_registry.api.errors import answer_error, answer_failure
 from glance_registry.api.identity import Identify
+from glance_registry.api.patience import Patience
 from glance_registry.api.request import Registry, Request
 from glance_registry.api.route import Access, Route
 from glance_registry.api.router import Router
 from glance_registry.api.ui.errors import error_page, failure_page
 from glance_registry.api.ui.render import PATH
-from glance_registry.model.access import check_may_write
+from glance_registry.catalogue.fairness import caller_key
+from glance_registry.model.access import ANONYMOUS, Caller, check_may_write
 from glance_registry.model.errors import RegistryError
 
 log = logging.getLogger(__name__)
@@ -41,6 +43,7 @@ class Application:
         self._identify = identify
         self._router = Router(routes)
         self._registry: Registry | None = None
+        self._patience = Patience()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -53,6 +56,10 @@ class Application:
         if self._registry is None:
             self._registry = await self._open_registry()
         return self._registry
+
+    def stop(self) -> None:
+        """The program was told to stop: requests that only read are given up soon. Call it on the event loop."""
+        self._patience.stop()
 
     async def close(self) -> None:
         if self._registry is not None:
@@ -89,11 +96,17 @@ class Application:
             if method not in SAFE:
                 check_site(scope)
             request = Request(scope, receive, registry, parts)
+            caller = ANONYMOUS
             if route.access is not Access.OPEN:
-                request.caller = await self._identify(request)
+                request.caller = caller = await self._identify(request)
             if route.access is Access.WRITE:
-                check_may_write(request.caller)
-            answer = await route.handler(request)
+                check_may_write(caller)
+            caller_key.set(_key(scope, caller))
+            if method in SAFE:
+                async with self._patience.watch(receive):
+                    answer = await route.handler(request)
+            else:
+                answer = await route.handler(request)
         except RegistryError as error:
             registry.metrics.count_error(error.code)
             answer = error_page(error) if _is_page(scope) else answer_error(error, accept)
@@ -107,6 +120,15 @@ class Application:
         registry.metrics.count_request(method, route_path, answer.status_code, seconds)
         if registry.request_log is not None:
             registry.request_log.add(request_id.decode(), method, route_path, answer.status_code, seconds)
+
+
+def _key(scope: Scope, caller: Caller) -> str:
+    """Whose requests share what the database does for one caller: those of a project, else of a user or address."""
+    if caller.project:
+        return f"project {caller.project}"
+    if caller.user:
+        return f"user {caller.user}"
+    return f"address {scope['client'][0]}" if scope.get("client") else ""
 
 
 def _is_page(scope: Scope) -> bool:

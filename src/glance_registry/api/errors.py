@@ -33,6 +33,15 @@ class RequestTimeout(RegistryError):
     code = "request-timeout"
 
 
+class ClientGone(RegistryError):
+    """The client closed its connection before it had its answer: nobody reads this."""
+
+    code = "client-gone"
+
+    def __init__(self) -> None:
+        super().__init__("The client closed the connection.")
+
+
 class UnsupportedType(RegistryError):
     """The body's Content-Type is none of those that are understood here, which `accepted` are."""
 
@@ -56,6 +65,7 @@ STATUSES: dict[type[RegistryError], HTTPStatus] = {
     NotFound: HTTPStatus.NOT_FOUND,
     MethodNotAllowed: HTTPStatus.METHOD_NOT_ALLOWED,
     RequestTimeout: HTTPStatus.REQUEST_TIMEOUT,
+    ClientGone: HTTPStatus.BAD_REQUEST,
     Conflict: HTTPStatus.CONFLICT,
     PreconditionFailed: HTTPStatus.PRECONDITION_FAILED,
     UnsupportedType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,

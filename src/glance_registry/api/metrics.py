@@ -22,7 +22,7 @@ COUNT_IMAGES_EVERY = 60
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 """A method of a client's own invention must not become a time series of its own."""
 
-DATABASE_ERRORS = ("unavailable", "storage-full")
+DATABASE_ERRORS = ("unavailable", "overloaded", "read-timeout", "storage-full")
 
 
 _FILES = ("counter", "histogram", "gauge_mostrecent")

@@ -28,9 +28,9 @@ class Limits(Struct, frozen=True, kw_only=True):
     waiting: int = 500
     """How many readers, and how many writers, may wait for a connection; more are refused."""
     seconds: float = 15
-    """How long an operation may take, with the wait for a connection, until its commit."""
+    """How long a write may take, with the wait for a connection, until its commit."""
     read_seconds: float = READ_SECONDS
-    """The same for a read, when that is less."""
+    """The same for a read."""
     attempts: int = 5
     """How often a write is begun, when the server wants it again or its connection is lost."""
 
@@ -55,7 +55,8 @@ class ServerCatalogue(Catalogue):
     def __init__(self, url: URL, limits: Limits | None = None, replica: URL | None = None) -> None:
         self._limits = limits or Limits()
         # The server, too, gives up what takes too long, and lets go of the locks of a process that has vanished.
-        milliseconds = str(int(self._limits.seconds * 1000))
+        seconds = max(self._limits.seconds, self._limits.read_seconds + STOP_SECONDS)
+        milliseconds = str(int(seconds * 1000))
         timeouts = {"statement_timeout": milliseconds, "idle_in_transaction_session_timeout": milliseconds}
         settings = timeouts | PLANNER
         hosts = Hosts(url, settings)
@@ -71,7 +72,7 @@ class ServerCatalogue(Catalogue):
 
     async def read(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         run = bind(operation, *args, **kwargs)
-        seconds = min(self._limits.read_seconds, self._limits.seconds)
+        seconds = self._limits.read_seconds
         try:
             # What is cancelled is stopped on the server, too. One that does not answer even then is cut off.
             async with asyncio.timeout(seconds):

@@ -201,7 +201,24 @@ def _load(settings: Settings) -> Application:
     asyncio.get_event_loop().call_soon(_take_up, settings)
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLD)
-    return build(settings, request_log=logs.RequestLog(settings.log_format))
+    application = build(settings, request_log=logs.RequestLog(settings.log_format))
+    _tell_when_stopping(asyncio.get_event_loop(), application)
+    return application
+
+
+def _tell_when_stopping(loop: asyncio.AbstractEventLoop, application: Application) -> None:
+    """Let the application know of SIGTERM and SIGINT as soon as Granian does, which would wait for all requests
+    first. Granian takes the signals after this, by `add_signal_handler`."""
+    add = loop.add_signal_handler
+
+    def add_and_tell(number: int, handler: Any, *arguments: Any) -> None:
+        def handle() -> None:
+            application.stop()
+            handler(*arguments)
+
+        add(number, handle)
+
+    loop.add_signal_handler = add_and_tell  # type: ignore[assignment,method-assign]
 
 
 def _is_loopback(host: str) -> bool:
