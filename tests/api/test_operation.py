@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import Connection
 from tests.conftest import Client, PostgreSQL
 from tests.raw import ask
 
@@ -45,6 +46,47 @@ def test_a_server_that_is_away_is_unhealthy_until_it_is_back(
     assert (away.status_code, away.text) == (503, "The database does not answer.\n")
     assert postgresql_client.get("/healthcheck").status_code == 200
     assert postgresql_client.show(image["id"]) == image
+
+
+def run(connection: Connection, statement: str) -> None:
+    connection.exec_driver_sql(statement)
+
+
+@pytest.mark.parametrize("table", ["images", "image_properties", "image_members", "tombstones"])
+def test_a_registry_without_one_of_its_tables_is_unhealthy(client: Client, table: str) -> None:
+    client.operate(run, f"ALTER TABLE {table} RENAME TO away")
+    away = client.get("/healthcheck")
+    client.operate(run, f"ALTER TABLE away RENAME TO {table}")
+
+    assert away.status_code == 503
+    assert away.text == "The database lacks tables of the registry; look at it with: glance-registry db check\n"
+    assert client.get("/healthcheck").status_code == 200
+
+
+def test_a_server_without_room_is_unhealthy_until_it_takes_writes_again(
+    postgresql_client: Client, postgresql_database: str
+) -> None:
+    """Nobody else need write to find out that there is room again."""
+    refuse = "BEGIN RAISE EXCEPTION 'wanted' USING ERRCODE = '53100'; END"
+    postgresql_client.operate(run, f"CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $${refuse}$$")
+    for table in ("images", "tombstones"):
+        trigger = f"CREATE TRIGGER refuse BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION refuse()"
+        postgresql_client.operate(run, trigger)
+    before = postgresql_client.get("/healthcheck")
+    body = {"image": {"name": "i", "disk_format": "raw", "container_format": "bare"}}
+    assert postgresql_client.post("/images", body).status_code == 507
+
+    away = [postgresql_client.get("/healthcheck") for _ in range(3)]
+    another = Client(Settings(database=postgresql_database))
+    another.operate(run, "DROP FUNCTION refuse CASCADE")
+    another.close()
+
+    assert before.status_code == 200
+    assert {(answer.status_code, answer.text) for answer in away} == {
+        (503, "The database has no room left; free some and try again.\n")
+    }
+    assert postgresql_client.get("/healthcheck").status_code == 200
+    postgresql_client.add()
 
 
 GARBAGE = b"garbage!" * 8192

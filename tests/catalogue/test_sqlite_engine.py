@@ -5,7 +5,7 @@ import asyncio
 import sqlite3
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ from glance_registry.catalogue import images
 from glance_registry.catalogue.engine import Catalogue, ping
 from glance_registry.catalogue.open import open_catalogue
 from glance_registry.catalogue.prepared import driver
+from glance_registry.catalogue.sqlite import SqliteCatalogue
 from glance_registry.model.contract import CACTUS
 from glance_registry.model.errors import Conflict, NotFound, StorageFull, Unavailable
 from glance_registry.model.image import Image
@@ -224,6 +225,67 @@ def test_a_read_only_file_stops_writes_but_not_reads_and_is_forgotten_when_it_is
     loop.run(sqlite.write(images.add, image("two")))
 
     assert kept(loop, sqlite) == {"one", "two"}
+
+
+def end_thread(connection: Connection, image_id: str) -> None:
+    images.add(connection, image(image_id))
+    raise SystemExit("by a write")
+
+
+def close_connection(connection: Connection, image_id: str) -> None:
+    images.add(connection, image(image_id))
+    driver(connection).close()
+
+
+@pytest.mark.parametrize("spoil", [end_thread, close_connection])
+def test_a_write_that_ends_the_writer_s_work_is_told_and_the_next_ones_succeed(
+    loop: asyncio.Runner, sqlite: Catalogue, spoil: Callable[[Connection, str], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def write_beside() -> list[Image | BaseException | None]:
+        writes = (sqlite.write(images.add, image(f"before{number}")) for number in range(3))
+        return await asyncio.gather(*writes, sqlite.write(spoil, "spoilt"), return_exceptions=True)
+
+    for number in range(3):
+        outcomes = loop.run(write_beside())
+        assert isinstance(outcomes[-1], Exception)
+        loop.run(sqlite.write(images.add, image(f"after{number}")))
+        loop.run(sqlite.check())
+
+    told = {outcome.id for outcome in outcomes if isinstance(outcome, Image)}
+    assert kept(loop, sqlite) - {"before0", "before1", "before2"} == {"after0", "after1", "after2"}
+    assert told <= kept(loop, sqlite)
+    assert any(record.exc_info for record in caplog.records)
+
+
+def test_an_error_while_an_error_is_handled_does_not_end_the_writer(
+    loop: asyncio.Runner, sqlite: Catalogue, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: Exception) -> Exception:
+        raise ArithmeticError("in the handler")
+
+    async def write_at_once() -> list[Image | BaseException]:
+        writes = [sqlite.write(add_then_raise, "one"), *(sqlite.write(images.add, image(f"i{n}")) for n in range(5))]
+        return await asyncio.gather(*writes, return_exceptions=True)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("glance_registry.catalogue.sqlite.translate", fail)
+        outcomes = loop.run(write_at_once())
+    assert isinstance(outcomes[0], Unavailable)
+    assert str(outcomes[0]) == "The registry failed to write; its log has the cause."
+    assert "in the handler" in caplog.text
+    loop.run(sqlite.write(images.add, image("after")))
+
+    assert kept(loop, sqlite) == {"after", *(outcome.id for outcome in outcomes if isinstance(outcome, Image))}
+
+
+def test_a_writer_that_has_ended_is_noticed(loop: asyncio.Runner, sqlite: SqliteCatalogue) -> None:
+    loop.run(sqlite.check())
+    sqlite._writer.finish()
+
+    with pytest.raises(Unavailable, match="thread that writes has ended"):
+        loop.run(sqlite.check())
+    with pytest.raises(Unavailable):
+        loop.run(sqlite.write(images.add, image()))
 
 
 @pytest.fixture

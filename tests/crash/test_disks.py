@@ -52,8 +52,10 @@ def test_a_full_database_is_507_with_a_sentence_and_reads_go_on(sqlite_client: C
     assert [answer.status_code for answer in answers] == [507, 507]
     assert {answer.text for answer in answers} == {"The database has no room left; free some and try again.\n"}
     assert sqlite_client.show("one") == kept
-    assert sqlite_client.get("/healthcheck").status_code == 200
+    unhealthy = sqlite_client.get("/healthcheck")
+    assert (unhealthy.status_code, unhealthy.text) == (503, "The database has no room left; free some and try again.\n")
     sqlite_client.operate(limit_pages, 1_000_000)
+    assert sqlite_client.get("/healthcheck").status_code == 200
     assert sqlite_client.add(id="two", properties=LARGE)["properties"] == LARGE
     assert_sound(tmp_path, f"sqlite:///{tmp_path / 'registry.sqlite'}")
 

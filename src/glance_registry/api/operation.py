@@ -6,7 +6,7 @@ from glance_registry.api.request import Request
 
 
 async def check_health(request: Request) -> Answer:
-    """`OK` when the database answers; 503 with the reason when not."""
+    """`OK` when the database answers, has its tables and takes writes; 503 with the reason when not."""
     await request.registry.catalogue.check()
     return text_answer("OK\n")
 

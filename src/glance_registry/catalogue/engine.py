@@ -59,7 +59,7 @@ class Catalogue(ABC):
 
     @abstractmethod
     async def check(self) -> None:
-        """Raise Unavailable unless the database answers."""
+        """Raise Unavailable unless the database answers, has its tables, and takes writes again if one failed."""
 
     @abstractmethod
     async def close(self) -> None:

@@ -9,10 +9,11 @@ from sqlalchemy import URL, Connection
 from sqlalchemy.exc import DBAPIError
 
 from glance_registry.catalogue.connections import STOP_SECONDS, ConnectionLost, Connections
-from glance_registry.catalogue.engine import READ_SECONDS, Catalogue, Operation, P, T, backoff, bind, ping, translate
+from glance_registry.catalogue.engine import READ_SECONDS, Catalogue, Operation, P, T, backoff, bind, translate
+from glance_registry.catalogue.health import check_tables, try_to_write
 from glance_registry.catalogue.hosts import Hosts
 from glance_registry.catalogue.replica import Behind, Replica
-from glance_registry.model.errors import ReadTimeout, Unavailable
+from glance_registry.model.errors import ReadTimeout, StorageFull, Unavailable
 
 _RERUN = ("40001", "40P01")
 """Serialization failure and deadlock: the server asks for the transaction to be run again."""
@@ -60,6 +61,7 @@ class ServerCatalogue(Catalogue):
         timeouts = {"statement_timeout": milliseconds, "idle_in_transaction_session_timeout": milliseconds}
         settings = timeouts | PLANNER
         hosts = Hosts(url, settings)
+        self._is_full = False  # Whether the last write found no room.
         self._writers = Connections(hosts, self._limits.writers, self._limits.waiting)
         self._readers = self._reading(hosts, self._limits.readers)
         self._replica: Replica | None = None
@@ -100,9 +102,17 @@ class ServerCatalogue(Catalogue):
             raise translate(error) from error
 
     async def write(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            result = await self._write(bind(operation, *args, **kwargs))
+        except StorageFull:
+            self._is_full = True
+            raise
+        self._is_full = False
+        return result
+
+    async def _write(self, run: Callable[[Connection], T]) -> T:
         """As `Catalogue.write` says. A write is run again only as long as its commit was not sent: then nothing of
         it can be kept. Raises OutcomeUnknown when the commit was sent and not answered."""
-        run = bind(operation, *args, **kwargs)
         until = self._until()
         for attempt in range(1, self._limits.attempts + 1):
             try:
@@ -125,7 +135,12 @@ class ServerCatalogue(Catalogue):
         return asyncio.get_running_loop().time()
 
     async def check(self) -> None:
-        await self._read_primary(ping, self._until())
+        await self._read_primary(check_tables, self._until())
+        if self._is_full:
+            try:
+                await self.write(try_to_write)
+            except StorageFull as full:
+                raise Unavailable(str(full)) from full
 
     async def close(self) -> None:
         if self._replica is not None:

@@ -23,10 +23,11 @@ from sqlalchemy import URL, Connection, create_engine
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
-from glance_registry.catalogue.engine import READ_SECONDS, Catalogue, Operation, P, T, bind, ping, translate
+from glance_registry.catalogue.engine import READ_SECONDS, Catalogue, Operation, P, T, bind, translate
+from glance_registry.catalogue.health import check_tables, try_to_write
 from glance_registry.catalogue.prepared import driver
 from glance_registry.catalogue.sqlite_reads import Budget, ReadThreads
-from glance_registry.model.errors import Unavailable
+from glance_registry.model.errors import StorageFull, Unavailable
 from glance_registry.model.words import Term, has_terms
 
 log = logging.getLogger(__name__)
@@ -201,7 +202,15 @@ class SqliteCatalogue(Catalogue):
     async def check(self) -> None:
         self._file.check()
         self._file.check_header()
-        await self.read(ping)
+        if not self._writer.is_alive():
+            raise Unavailable("The thread that writes has ended; restart the registry.")
+        await self.read(check_tables)
+        # A file that may only be read is no fault: reads are all that is wanted of it.
+        if self._writer.has_failed and self._file.is_writable:
+            try:
+                await self.write(try_to_write)
+            except StorageFull as full:
+                raise Unavailable(str(full)) from full
 
     async def close(self) -> None:
         loop = asyncio.get_running_loop()
@@ -232,7 +241,10 @@ class _Writer(threading.Thread):
         self._file = file
         self._open()
         self._waiting: SimpleQueue[_Job | None] = SimpleQueue()
+        self._batch: list[_Job] = []
         self._finishing = False
+        self.has_failed = False
+        """Whether the last write failed because of the database."""
 
     async def submit(self, run: Callable[[Connection], T]) -> T:
         if self._finishing:
@@ -249,12 +261,35 @@ class _Writer(threading.Thread):
         self._finishing = True
         self._waiting.put(None)
         self.join()
-        self._connection.close()
+        with suppress(Exception):  # It may have failed, and not have been replaced.
+            self._connection.close()
 
     def run(self) -> None:
+        while True:
+            try:
+                self._work()
+                return
+            except BaseException as error:  # Whatever it is, the next writes must not wait for ever.
+                with suppress(Exception):
+                    log.critical("the thread that writes failed; it goes on", exc_info=error)
+                self._is_sound = False
+                lost = Unavailable("The registry failed to write; its log has the cause.")
+                self._answer([_Outcome(job, error=lost) for job in self._batch])
+
+    def _work(self) -> None:
         while batch := self._next_batch():
+            self._batch = batch
             outcomes = self._commit(batch)
-            batch[0].loop.call_soon_threadsafe(_deliver, outcomes)
+            self._batch = []
+            self._answer(outcomes)
+
+    def _answer(self, outcomes: list[_Outcome]) -> None:
+        if any(isinstance(outcome.error, StorageFull | Unavailable) for outcome in outcomes):
+            self.has_failed = True
+        elif any(outcome.error is None for outcome in outcomes):
+            self.has_failed = False
+        with suppress(IndexError, RuntimeError):  # There are none, or their event loop is closed.
+            outcomes[0].job.loop.call_soon_threadsafe(_deliver, outcomes)
 
     def _open(self) -> None:
         is_writable = self._file.is_writable
@@ -262,13 +297,17 @@ class _Writer(threading.Thread):
         self._driver = driver(self._connection)
         self._driver.execute("PRAGMA busy_timeout = 0")  # `_begin` waits instead; after it nothing can be busy.
         self._is_writable = is_writable
+        self._is_sound = True
 
     def _open_again(self) -> None:
-        """SQLite opens a file that may not be written for reading, and so it stays for that connection."""
-        old = self._connection
-        self._file.keep_writable()
+        """Instead of a connection that failed, or of one that can only read: SQLite opens a file that may not be
+        written for reading, and so it stays for that connection."""
+        with suppress(Exception):
+            self._connection.close()
+        self._is_sound = False
+        if self._file.is_writable:
+            self._file.keep_writable()
         self._open()
-        old.close()
 
     def _next_batch(self) -> list[_Job]:
         """All the jobs that are waiting, at least one; empty at the end."""
@@ -289,7 +328,7 @@ class _Writer(threading.Thread):
         """Run the batch in one transaction, each job in a savepoint of its own."""
         try:
             self._file.check()
-            if not self._is_writable and self._file.is_writable:
+            if not self._is_sound or (not self._is_writable and self._file.is_writable):
                 self._open_again()
             self._begin()
             outcomes = [self._attempt(job) for job in batch]
@@ -327,11 +366,15 @@ class _Writer(threading.Thread):
         return outcome
 
     def _rollback(self) -> None:
-        if self._driver.in_transaction:
-            try:
+        """A connection that cannot even do that is replaced: it might keep its transaction, and the lock, for ever."""
+        if not self._is_sound:
+            return
+        try:
+            if self._driver.in_transaction:
                 self._driver.execute("ROLLBACK")
-            except sqlite3.Error:
-                log.exception("a rollback failed")
+        except Exception:
+            self._is_sound = False
+            log.exception("a rollback failed")
 
 
 def _deliver(outcomes: list[_Outcome]) -> None:

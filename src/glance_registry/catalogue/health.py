@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is asked of a database to learn whether it can serve."""
+
+from uuid import uuid4
+
+from sqlalchemy import Connection, delete, false, insert, literal_column, select
+from sqlalchemy.exc import DBAPIError
+
+from glance_registry.catalogue.prepared import Prepared
+from glance_registry.catalogue.tables import metadata, tombstones
+from glance_registry.model.errors import Unavailable
+
+_SQLITE_ERROR = 1
+_UNDEFINED_TABLE = "42P01"
+
+_PROBE_CHARACTERS = 65_536
+"""On SQLite, which does not limit an id: more than fits into the pages that the database has already."""
+
+# No row is read, but the statement is refused when one of the tables is not there.
+_NOTHING_OF_ALL = Prepared(
+    select(
+        *(
+            select(literal_column("1")).select_from(table).where(false()).scalar_subquery()
+            for table in metadata.sorted_tables
+        )
+    )
+)
+
+
+def check_tables(connection: Connection) -> None:
+    """Succeeds when the database answers and has all tables. Raises Unavailable when one is missing."""
+    try:
+        _NOTHING_OF_ALL.first(connection, {})
+    except DBAPIError as error:
+        cause = error.orig
+        missing = getattr(cause, "sqlite_errorcode", None) == _SQLITE_ERROR
+        if missing or getattr(cause, "sqlstate", None) == _UNDEFINED_TABLE:
+            raise Unavailable(
+                "The database lacks tables of the registry; look at it with: glance-registry db check"
+            ) from error
+        raise
+
+
+def try_to_write(connection: Connection) -> None:
+    """Write what takes room, and take it away in the same transaction: nobody sees it."""
+    probe = uuid4().hex
+    if connection.dialect.name == "sqlite":
+        probe = probe.ljust(_PROBE_CHARACTERS, "-")
+    connection.execute(insert(tombstones).values(id=probe, purged_at=0))
+    connection.execute(delete(tombstones).where(tombstones.c.id == probe))
