@@ -73,7 +73,7 @@ def test_without_a_command_it_serves(tmp_path: Path) -> None:
 def test_a_second_program_on_the_same_port_ends_at_once_and_says_why(tmp_path: Path, server: Server) -> None:
     ended = run_program(tmp_path, "serve", "--port", str(server.port), "--database", "sqlite:///other.sqlite")
 
-    assert_refusal(ended, f"Port {server.port}", "in use")
+    assert_refusal(ended, f"Port {server.port}", "in use", "--port")
     assert server.is_listening()
     assert not (tmp_path / "other.sqlite").exists()
 
@@ -97,13 +97,15 @@ def test_it_is_open_to_everybody_when_that_is_accepted(tmp_path: Path) -> None:
         (["--host", "192.0.2.1", "--insecure-no-auth"], "Cannot listen on 192.0.2.1"),
         (["--database", "mysql://u:s3cret@h/d"], "'mysql'"),
         (["--database", "sqlite:////no/such/folder/r.sqlite"], "cannot be opened"),
-        (["--database", "postgresql://u:s3cret@127.0.0.1:1/d"], "does not answer"),
+        (["--database", "postgresql://u:s3cret@127.0.0.1:{port}/d"], "does not answer"),
         (["--port", "70000"], "65535"),
         (["--config-file", "none.conf"], "none.conf"),
     ],
 )
 def test_what_it_cannot_use_is_told_in_one_line(tmp_path: Path, arguments: list[str], word: str) -> None:
-    ended = run_program(tmp_path, "serve", "--port", str(free_port()), *arguments)
+    given = [argument.format(port=free_port()) for argument in arguments]
+
+    ended = run_program(tmp_path, "serve", "--port", str(free_port()), *given)
 
     assert_refusal(ended, word)
     assert "s3cret" not in ended.stdout + ended.stderr

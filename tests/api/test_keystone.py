@@ -15,6 +15,7 @@ import pytest
 from tests.api.ui.browser import look, page_of, post_form
 from tests.conftest import Client
 from tests.keystone import PASSWORD, PUBLIC_URI, Keystone, options, written
+from tests.processes import free_port
 
 from glance_registry.app import build
 from glance_registry.model.errors import Invalid
@@ -267,7 +268,7 @@ def test_options_may_come_from_the_environment(
 
 def test_what_an_old_file_says_about_caches_and_delays_changes_nothing(keystone: Keystone, start: Start) -> None:
     client = start(
-        memcached_servers="127.0.0.1:1",
+        memcached_servers=f"127.0.0.1:{free_port()}",
         memcache_security_strategy="ENCRYPT",
         delay_auth_decision=True,
         include_service_catalog=False,
@@ -294,7 +295,7 @@ def test_neither_tokens_nor_the_password_are_logged(
         assert secret not in logged
 
 
-OLD_FILE = {"auth_url": "http://127.0.0.1:1/v3", "auth_type": "password", "username": "u", "password": "p"}
+OLD_FILE = {"auth_url": "http://keystone.test/v3", "auth_type": "password", "username": "u", "password": "p"}
 
 
 def test_the_options_of_keystone_are_not_unknown_in_this_mode_alone(tmp_path: Path) -> None:

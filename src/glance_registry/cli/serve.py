@@ -120,7 +120,9 @@ def refuse_taken_port(settings: Settings) -> None:
             probe.bind((settings.host, settings.port))
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                raise Conflict(f"Port {settings.port} of {settings.host} is in use by another program.") from None
+                raise Conflict(
+                    f"Port {settings.port} of {settings.host} is in use by another program; choose one with --port."
+                ) from None
             raise Invalid(f"Cannot listen on {settings.host} port {settings.port}: {error.strerror}.") from None
 
 
