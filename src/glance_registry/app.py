@@ -8,6 +8,7 @@ from uuid import uuid4
 from msgspec.structs import replace
 
 from glance_registry.api.application import Application
+from glance_registry.api.host_check import check_for
 from glance_registry.api.identity import Identify, anyone
 from glance_registry.api.identity.context import trust_headers
 from glance_registry.api.metrics import Metrics
@@ -60,7 +61,8 @@ def build(
         )
 
     routes = (*ROUTES, *PAGES) if settings.pages else ROUTES
-    return Application(open_registry, _identify(settings), routes)
+    hosts = check_for(settings.identity_mode == "none", settings.host, settings.allowed_hosts, settings.public_endpoint)
+    return Application(open_registry, hosts, _identify(settings), routes)
 
 
 def contract_of(settings: Settings) -> Contract:

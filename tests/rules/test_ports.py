@@ -9,7 +9,7 @@ import pytest
 from tests.rules.source import ROOT
 
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
-FIXED_PORT = re.compile(r"(?:127\.0\.0\.1|localhost):\d")
+FIXED_PORT = re.compile(r"(?://|@)(?:127\.0\.0\.1|localhost):\d")
 
 
 def without_port(text: str) -> list[int]:

@@ -5,7 +5,6 @@ import asyncio
 import ctypes
 import errno
 import gc
-import ipaddress
 import logging
 import os
 import resource
@@ -23,6 +22,7 @@ from granian.http import HTTP1Settings
 
 from glance_registry import log as logs
 from glance_registry.api.application import Application
+from glance_registry.api.host_check import is_loopback
 from glance_registry.app import build
 from glance_registry.catalogue import schema
 from glance_registry.catalogue.engine import parse_url
@@ -104,7 +104,7 @@ def run() -> None:
 
 def refuse_open_port(settings: Settings) -> None:
     """Without identity everyone who reaches the port is an admin: raise Invalid unless only this machine does."""
-    if settings.identity_mode == "none" and not settings.insecure_no_auth and not _is_loopback(settings.host):
+    if settings.identity_mode == "none" and not settings.insecure_no_auth and not is_loopback(settings.host):
         raise Invalid(
             f"Refusing to listen on {settings.host}: the identity mode is none, so everyone who can reach the port"
             " could change every image. Listen on 127.0.0.1, or accept this with --insecure-no-auth."
@@ -204,15 +204,6 @@ def _load(settings: Settings) -> Application:
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLD)
     return build(settings, request_log=logs.RequestLog(settings.log_format))
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _in_url(host: str) -> str:
