@@ -27,7 +27,7 @@ PAGE = 500
 """Images that a list asks for at once; the server may send fewer."""
 
 LONGEST_SENTENCE = 1_000
-IN_PROCESS = "http://in-process"
+IN_PROCESS = "http://localhost"
 
 
 class Refused(click.ClickException):
