@@ -79,6 +79,11 @@ def run() -> None:
     settings = load_settings().settings
     logs.configure(settings.log_format)
     refuse_open_port(settings)
+    if settings.identity_mode == "none" and not is_loopback(settings.host):
+        log.warning(
+            "EVERYBODY WHO REACHES THE PORT IS AN ADMIN: the identity mode is none",
+            extra={"fields": {"host": settings.host, "port": settings.port}},
+        )
     tls_options = tls.options(settings)
     refuse_taken_port(settings)
     build(settings)  # What cannot be used, such as a broken users file, stops the program and not each worker in turn.
@@ -107,7 +112,8 @@ def refuse_open_port(settings: Settings) -> None:
     if settings.identity_mode == "none" and not settings.insecure_no_auth and not is_loopback(settings.host):
         raise Invalid(
             f"Refusing to listen on {settings.host}: the identity mode is none, so everyone who can reach the port"
-            " could change every image. Listen on 127.0.0.1, or accept this with --insecure-no-auth."
+            " could change every image. Set [identity] mode (OS_IDENTITY__MODE in the environment), for example to"
+            " http_basic; or listen on 127.0.0.1; or accept this with --insecure-no-auth."
         )
 
 
