@@ -16,7 +16,7 @@ def without_port(text: str) -> list[int]:
     """The lines that start `serve` and do not say on which port."""
     found = []
     for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.List):
+        if isinstance(node, ast.List) and any(isinstance(part, ast.Starred) for part in node.elts):
             parts = node.elts
         elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("run_program", "invoke"):
             parts = node.args
