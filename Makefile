@@ -37,9 +37,11 @@ $(VENV)/fuzz.stamp $(VENV)/browser.stamp: $(VENV)/%.stamp: requirements/%.txt $(
 	$(LOCKED) --requirement $<
 	touch $@
 
+PORT ?= 9191
+
 .PHONY: run
-run: $(VENV)/run.stamp  ## Serve on http://127.0.0.1:9191 over glance-registry.sqlite in this folder
-	$(BIN)/glance-registry serve
+run: $(VENV)/run.stamp  ## Serve on http://127.0.0.1:9191 over glance-registry.sqlite in this folder (another port: make run PORT=9292)
+	$(BIN)/glance-registry serve --port $(PORT)
 
 .PHONY: test
 test: $(VENV)/test.stamp $(VENV)/keystone.stamp $(VENV)/clients.stamp $(VENV)/patroni.stamp  ## All tests, on SQLite and on a PostgreSQL, a cluster of it, a Keystone and clients that come with them

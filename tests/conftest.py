@@ -16,6 +16,7 @@ import httpx
 import psutil
 import pytest
 from hypothesis import HealthCheck, settings
+from msgspec.structs import replace
 
 from glance_registry.app import build
 from glance_registry.catalogue import schema
@@ -28,6 +29,8 @@ from tests.keystone import Keystone
 __all__ = ["figure", "pytest_addoption", "pytest_terminal_summary"]
 
 ENGINES = ("sqlite", "postgresql")
+HOST = "registry.test"
+"""Whom requests in this process are for. Over a socket it is an address of loopback."""
 
 settings.register_profile(
     "default",
@@ -167,9 +170,11 @@ class Client(Verbs):
 
     def __init__(self, settings: Settings, *, address: str = "127.0.0.1", **build_options: Any) -> None:
         self.runner = asyncio.Runner()
+        if settings.identity_mode == "none":
+            settings = replace(settings, allowed_hosts=(*settings.allowed_hosts, HOST))
         self.application = build(settings, **build_options)
         transport = httpx.ASGITransport(self.application, raise_app_exceptions=True, client=(address, 50_000))
-        self.http = httpx.AsyncClient(transport=transport, base_url="http://registry.test")
+        self.http = httpx.AsyncClient(transport=transport, base_url=f"http://{HOST}")
 
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
         return self.runner.run(self.http.request(method, path, **options))

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A real Keystone on a port of this machine, with a few projects and users; `make test` installs it."""
 
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
+from tests.processes import free_port
 
 PROGRAM = Path(__file__).with_name("keystone_server.py")
 PYTHON = Path(sys.prefix) / "keystone" / "bin" / "python"
@@ -30,9 +31,7 @@ class Keystone:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = probe.getsockname()[1]
+        self._port = free_port()
         self.url = f"http://127.0.0.1:{self._port}/v3"
         self._http = httpx.Client(base_url=self.url, timeout=60)
         self._process: subprocess.Popen[bytes] | None = None

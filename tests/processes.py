@@ -19,10 +19,19 @@ SECONDS = 60
 """For what should take a moment, on a machine that may be busy with other things."""
 
 
+_RESERVED: list[socket.socket] = []
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port of loopback on which nothing listens, and which the system gives to nobody else while the tests run.
+
+    A socket stays bound to it. It does not listen, so a program that sets SO_REUSEADDR, as servers do, can.
+    """
+    reserved = socket.socket()
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved.bind(("127.0.0.1", 0))
+    _RESERVED.append(reserved)
+    return int(reserved.getsockname()[1])
 
 
 def answers(port: int) -> bool:

@@ -4,7 +4,7 @@
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from tests.conftest import Client
+from tests.conftest import HOST, Client
 
 Header = tuple[bytes, bytes]
 
@@ -35,6 +35,9 @@ def ask(
     client: Client, method: str, path: str, *, query: bytes = b"", headers: Iterable[Header] = (), body: Any = b""
 ) -> RawAnswer:
     """Send one request; `body` is bytes or a Body."""
+    headers = list(headers)
+    if all(name != b"host" for name, _ in headers):
+        headers.insert(0, (b"host", HOST.encode()))
     chunks = body if isinstance(body, Body) else Body([body])
     scope = {
         "type": "http",
@@ -46,9 +49,9 @@ def ask(
         "raw_path": path.encode(errors="surrogatepass"),
         "root_path": "",
         "query_string": query,
-        "headers": list(headers),
+        "headers": headers,
         "client": ("127.0.0.1", 1),
-        "server": ("registry.test", 80),
+        "server": (HOST, 80),
     }
     messages: list[dict[str, Any]] = []
 

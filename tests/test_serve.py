@@ -22,7 +22,7 @@ from tests.processes import Server, free_port, receive_all, run_program, wait_un
 
 BODY = json.dumps({"image": {"disk_format": "raw", "container_format": "bare", "is_public": True}}).encode()
 
-HEAD = b"POST /images HTTP/1.1\r\nhost: r\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(BODY)
+HEAD = b"POST /images HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(BODY)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_without_a_command_it_serves(tmp_path: Path) -> None:
 def test_a_second_program_on_the_same_port_ends_at_once_and_says_why(tmp_path: Path, server: Server) -> None:
     ended = run_program(tmp_path, "serve", "--port", str(server.port), "--database", "sqlite:///other.sqlite")
 
-    assert_refusal(ended, f"Port {server.port}", "in use")
+    assert_refusal(ended, f"Port {server.port}", "in use", "--port")
     assert server.is_listening()
     assert not (tmp_path / "other.sqlite").exists()
 
@@ -97,13 +97,15 @@ def test_it_is_open_to_everybody_when_that_is_accepted(tmp_path: Path) -> None:
         (["--host", "192.0.2.1", "--insecure-no-auth"], "Cannot listen on 192.0.2.1"),
         (["--database", "mysql://u:s3cret@h/d"], "'mysql'"),
         (["--database", "sqlite:////no/such/folder/r.sqlite"], "cannot be opened"),
-        (["--database", "postgresql://u:s3cret@127.0.0.1:1/d"], "does not answer"),
+        (["--database", "postgresql://u:s3cret@127.0.0.1:{port}/d"], "does not answer"),
         (["--port", "70000"], "65535"),
         (["--config-file", "none.conf"], "none.conf"),
     ],
 )
 def test_what_it_cannot_use_is_told_in_one_line(tmp_path: Path, arguments: list[str], word: str) -> None:
-    ended = run_program(tmp_path, "serve", "--port", str(free_port()), *arguments)
+    given = [argument.format(port=free_port()) for argument in arguments]
+
+    ended = run_program(tmp_path, "serve", "--port", str(free_port()), *given)
 
     assert_refusal(ended, word)
     assert "s3cret" not in ended.stdout + ended.stderr
@@ -172,16 +174,16 @@ def test_a_server_s_old_schema_is_refused_until_it_is_upgraded(
 
 
 HOSTILE = [
-    b"GET /images/\xff\xfe HTTP/1.1\r\nhost: r\r\nconnection: close\r\n\r\n",
-    b"GET /images/%ff%00 HTTP/1.1\r\nhost: r\r\nconnection: close\r\n\r\n",
-    b"GET /images/%2F..%2F HTTP/1.1\r\nhost: r\r\nconnection: close\r\n\r\n",
-    b"GET /images?marker=%00&limit=\xff HTTP/1.1\r\nhost: r\r\nconnection: close\r\n\r\n",
-    b"GET /" + b"x" * 60_000 + b" HTTP/1.1\r\nhost: r\r\nconnection: close\r\n\r\n",
-    b"GET /images HTTP/1.1\r\nhost: r\r\nx-openstack-request-id: \xff\x01\r\nconnection: close\r\n\r\n",
-    b"GET /images HTTP/1.1\r\nhost: r\r\nx: " + b"x" * 100_000 + b"\r\nconnection: close\r\n\r\n",
-    b"BREW /images HTTP/1.1\r\nhost: r\r\nconnection: close\r\n\r\n",
-    b"POST /images HTTP/1.1\r\nhost: r\r\ncontent-length: -1\r\nconnection: close\r\n\r\n",
-    b"POST /images HTTP/1.1\r\nhost: r\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\nZ\r\n",
+    b"GET /images/\xff\xfe HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
+    b"GET /images/%ff%00 HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
+    b"GET /images/%2F..%2F HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
+    b"GET /images?marker=%00&limit=\xff HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
+    b"GET /" + b"x" * 60_000 + b" HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
+    b"GET /images HTTP/1.1\r\nhost: localhost\r\nx-openstack-request-id: \xff\x01\r\nconnection: close\r\n\r\n",
+    b"GET /images HTTP/1.1\r\nhost: localhost\r\nx: " + b"x" * 100_000 + b"\r\nconnection: close\r\n\r\n",
+    b"BREW /images HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n",
+    b"POST /images HTTP/1.1\r\nhost: localhost\r\ncontent-length: -1\r\nconnection: close\r\n\r\n",
+    b"POST /images HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\nZ\r\n",
     b"nonsense\r\n\r\n",
     b"\0" * 100 + b"\r\n\r\n",
 ]
@@ -205,7 +207,7 @@ def test_an_endless_body_is_refused_while_it_comes(server: Server) -> None:
     chunk = b"%x\r\n%s\r\n" % (65_536, b" " * 65_536)
     sent = 0
     with server.connect() as connection:
-        connection.sendall(b"POST /images HTTP/1.1\r\nhost: r\r\ntransfer-encoding: chunked\r\n\r\n")
+        connection.sendall(b"POST /images HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n")
         connection.setblocking(False)
         answer = b""
         while not answer and sent < 400:
@@ -269,8 +271,9 @@ def test_two_workers_share_one_file_and_count_together(tmp_path: Path) -> None:
         ids = set()
         while len(ids) < 500 and (len(ids) < 40 or 0 in _requests_by_worker(tmp_path)):
             with socket.create_connection(("127.0.0.1", server.port), 60) as connection:  # Either may answer it.
-                head = b"POST /images HTTP/1.1\r\nhost: r\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(
-                    BODY
+                head = (
+                    b"POST /images HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
+                    % len(BODY)
                 )
                 connection.sendall(head + BODY)
                 ids.add(json.loads(receive_all(connection).partition(b"\r\n\r\n")[2])["image"]["id"])
@@ -333,3 +336,27 @@ def _serves(process: psutil.Process, port: int) -> bool:
 def _alive(server: Server) -> set[int]:
     children = psutil.Process(server.process.pid).children()
     return {child.pid for child in children if child.status() != psutil.STATUS_ZOMBIE}
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET /images HTTP/1.1\r\nhost: localhost\r\n", 200),
+        (b"GET /images HTTP/1.1\r\nhost: [::1]:9191\r\n", 200),
+        (b"GET /images HTTP/1.1\r\nhost: evil.example\r\n", 421),
+        (b"GET http://evil.example/images HTTP/1.1\r\nhost: evil.example\r\n", 421),
+        (b"GET http://evil.example/images HTTP/1.1\r\n", 421),
+        (b"GET /images HTTP/1.1\r\nhost: localhost\r\nhost: evil.example\r\n", 400),
+        (b"GET /images HTTP/1.1\r\n", 400),
+        (b"GET /images HTTP/1.1\r\nhost:\r\n", 400),
+        # Programs that watch a port send this; no browser does.
+        (b"GET /images HTTP/1.0\r\n", 200),
+        (b"GET /images HTTP/1.0\r\nhost: evil.example\r\n", 421),
+    ],
+)
+def test_over_a_socket_only_names_of_loopback_are_served(server: Server, head: bytes, status: int) -> None:
+    with server.connect() as connection:
+        connection.sendall(head + b"connection: close\r\n\r\n")
+        answer = receive_all(connection)
+
+    assert int(answer.split(b" ", 2)[1]) == status

@@ -118,7 +118,7 @@ def test_its_links_are_https(server: Server, authority: Certificate) -> None:
 
 def test_who_speaks_no_tls_is_told_nothing(server: Server, authority: Certificate) -> None:
     with server.connect() as connection:
-        connection.sendall(b"GET /images HTTP/1.1\r\nhost: r\r\nconnection: close\r\n\r\n")
+        connection.sendall(b"GET /images HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
         try:
             answer = receive_all(connection)
         except ConnectionResetError:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settings become an application: the only module that knows all the others."""
 
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -8,6 +9,7 @@ from uuid import uuid4
 from msgspec.structs import replace
 
 from glance_registry.api.application import Application
+from glance_registry.api.host_check import check_for
 from glance_registry.api.identity import Identify, anyone
 from glance_registry.api.identity.context import trust_headers
 from glance_registry.api.metrics import Metrics
@@ -28,6 +30,7 @@ def build(
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     new_id: Callable[[], str] = lambda: str(uuid4()),
     request_log: RequestLog | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Application:
     """The ASGI application; it opens its catalogue when the server starts it, on that server's event loop.
 
@@ -60,7 +63,8 @@ def build(
         )
 
     routes = (*ROUTES, *PAGES) if settings.pages else ROUTES
-    return Application(open_registry, _identify(settings), routes)
+    hosts = check_for(settings.identity_mode == "none", settings.host, settings.allowed_hosts, settings.public_endpoint)
+    return Application(open_registry, hosts, _identify(settings, clock), routes)
 
 
 def contract_of(settings: Settings) -> Contract:
@@ -68,7 +72,7 @@ def contract_of(settings: Settings) -> Contract:
     return replace(CONTRACTS[settings.contract], most_properties=settings.most_properties)
 
 
-def _identify(settings: Settings) -> Identify:
+def _identify(settings: Settings, clock: Callable[[], float]) -> Identify:
     """Raises Invalid for what the mode cannot use. What one mode needs is not loaded in another."""
     match settings.identity_mode:
         case "none":
@@ -78,9 +82,9 @@ def _identify(settings: Settings) -> Identify:
         case "http_basic":
             from glance_registry.api.identity.http_basic import check_passwords
 
-            return check_passwords(settings.htpasswd_file, settings.users_file, settings.writer_roles)
+            return check_passwords(settings.htpasswd_file, settings.users_file, settings.writer_roles, clock)
         case "keystone":
             from glance_registry.api.identity.keystone import check_tokens
 
-            return check_tokens(settings.config_files, settings.token_cache_time, settings.writer_roles)
+            return check_tokens(settings.config_files, settings.token_cache_time, settings.writer_roles, clock)
     raise Invalid(f"There is no identity mode '{settings.identity_mode}'.")

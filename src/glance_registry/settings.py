@@ -24,6 +24,7 @@ class Settings(Struct, frozen=True, kw_only=True):
 
     host: str = "127.0.0.1"
     port: int = 9191
+    allowed_hosts: tuple[str, ...] = ()
     cert_file: str = ""
     key_file: str = ""
     ca_file: str = ""
@@ -79,6 +80,12 @@ SETTINGS = (
     Setting(
         attribute="port", group="DEFAULT", name="bind_port", kind=int, minimum=1, maximum=65535,
         help="TCP port to listen on.",
+    ),
+    Setting(
+        attribute="allowed_hosts", group="DEFAULT", name="allowed_hosts", kind=tuple,
+        help="Names and addresses, without ports, that a request's Host header may have, beside loopback's and the one"
+        " in public_endpoint; others are refused with 421. Empty: any, but loopback's alone when the mode is none and"
+        " bind_host is loopback.",
     ),
     Setting(
         attribute="cert_file", group="DEFAULT", name="cert_file",

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 from tests.conftest import Caller, Client
+from tests.processes import free_port
 
 from glance_registry.log import JsonFormatter, RequestLog, TextFormatter
 from glance_registry.settings import Settings
@@ -166,7 +167,7 @@ def test_a_broken_database_tells_no_secret(database: str, caplog: pytest.LogCapt
 
 @pytest.mark.parametrize("password", [SECRET, f"{SECRET}%40x", f"a:{SECRET}"])
 def test_a_database_that_is_not_there_tells_no_password(caplog: pytest.LogCaptureFixture, password: str) -> None:
-    client = Client(Settings(database=f"postgresql://user:{password}@127.0.0.1:1/images"))
+    client = Client(Settings(database=f"postgresql://user:{password}@127.0.0.1:{free_port()}/images"))
 
     answers = [client.get(path) for path in ("/healthcheck", "/images", "/images/x", "/metrics")]
     client.close()

@@ -5,7 +5,6 @@ import asyncio
 import base64
 import logging
 import os
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,10 +12,13 @@ import bcrypt
 import httpx
 import pytest
 from argon2 import PasswordHasher, Type
-from tests.conftest import Client
+from tests.conftest import HOST, Client
 
+from glance_registry.api.identity import http_basic
 from glance_registry.api.identity.accounts import WatchedAccounts, read_accounts
+from glance_registry.api.identity.guesses import MAX_WRONG_AT_ONCE
 from glance_registry.api.identity.passwords import fits, kind_of, new_hash
+from glance_registry.api.identity.slow_check import MAX_WAITING_OF_ADDRESS
 from glance_registry.app import build
 from glance_registry.model.errors import IdentityUnavailable, Invalid
 from glance_registry.settings import Settings
@@ -47,11 +49,12 @@ def blowfish(password: str, prefix: str = "2b", rounds: int = 4) -> str:
 
 
 class Files:
-    """The two files, and registries that use them."""
+    """The two files, and registries that use them; `now` is their clock."""
 
     def __init__(self, folder: Path, database: str) -> None:
         self.htpasswd, self.users = folder / "htpasswd", folder / "users.ini"
         self._database = database
+        self.now = 0.0
         self.write(*(f"{name}:{argon2(PASSWORD)}" for name in ("root", "alice", "bob")))
         self.users.write_text(USERS)
 
@@ -89,7 +92,7 @@ def start(files: Files) -> Iterator[Start]:
     started: list[Client] = []
 
     def run() -> Client:
-        started.append(Client(files.settings))
+        started.append(Client(files.settings, clock=lambda: files.now))
         return started[-1]
 
     yield run
@@ -302,7 +305,7 @@ def test_a_changed_file_counts_after_a_second_also_for_whom_it_knew(files: Files
 
     files.write(f"carol:{argon2(PASSWORD)}", f"bob:{argon2('new')}")
     files.later()
-    time.sleep(1.1)
+    files.now += 1
 
     assert status(client, "alice") == 401
     assert status(client, "bob") == 401
@@ -320,7 +323,7 @@ def test_while_a_file_is_broken_nobody_gets_in_and_the_log_says_why_once(
     files.write(f"{whole}\nmallory:letmein")
     files.later()
     for _ in range(2):
-        time.sleep(1.1)
+        files.now += 1
         answer = client.get("/images", headers=credentials("alice"))
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert client.get("/images").status_code == 401
@@ -330,7 +333,7 @@ def test_while_a_file_is_broken_nobody_gets_in_and_the_log_says_why_once(
 
     files.write(whole)
     files.later()
-    time.sleep(1.1)
+    files.now += 1
     assert status(client, "alice") == 200
 
 
@@ -399,19 +402,82 @@ def test_checking_a_password_holds_up_no_other_request(files: Files, start: Star
     assert order == ["/healthcheck", "/images"]
 
 
-def test_a_password_that_was_right_is_not_hashed_for_each_request(files: Files, start: Start) -> None:
-    files.write(f"slow:{blowfish(PASSWORD, rounds=12)}")
+@pytest.fixture
+def compared(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The passwords that were compared with a hash, in their order."""
+    compared: list[bytes] = []
+
+    def compare(hashed: str, password: bytes) -> bool:
+        compared.append(password)
+        return fits(hashed, password)
+
+    monkeypatch.setattr(http_basic, "fits", compare)
+    return compared
+
+
+def test_a_password_that_was_right_is_not_hashed_for_each_request(start: Start, compared: list[bytes]) -> None:
     client = start()
 
-    def seconds(password: str) -> float:
-        started = time.perf_counter()
-        status(client, "slow", password)
-        return time.perf_counter() - started
+    for password in (PASSWORD, PASSWORD, "wrong", "wrong", PASSWORD):
+        status(client, "alice", password)
 
-    first = seconds(PASSWORD)
-    assert seconds(PASSWORD) < first / 4
-    seconds("wrong")
-    assert seconds("wrong") > first / 4
+    assert compared == [PASSWORD.encode(), b"wrong", b"wrong"]
+
+
+def test_wrong_passwords_for_a_user_cost_longer_and_longer_waits(
+    files: Files, start: Start, compared: list[bytes]
+) -> None:
+    client = start()
+    for _ in range(MAX_WRONG_AT_ONCE):
+        assert status(client, "bob", "wrong") == 401
+
+    for seconds in (1, 2, 4):
+        before = len(compared)
+        answer = client.get("/images", headers=credentials("bob", "wrong"))
+        assert (answer.status_code, answer.headers["retry-after"]) == (429, str(seconds))
+        files.now += seconds - 0.5
+        assert status(client, "bob") == 429
+        assert len(compared) == before
+        files.now += 0.5
+        assert status(client, "bob", "wrong") == 401
+    assert status(client, "alice") == 200
+
+    files.now += 8
+    assert status(client, "bob") == 200
+    assert status(client, "bob", "wrong") == 401
+
+
+def test_who_was_let_in_before_is_not_locked_out_by_another_one_s_guesses(files: Files, start: Start) -> None:
+    client = start()
+    assert status(client, "bob") == 200
+    files.now += 100  # No longer remembered.
+    for _ in range(MAX_WRONG_AT_ONCE):
+        assert status(client, "bob", "wrong") == 401
+    assert status(client, "bob", "wrong") == 429
+
+    assert status(client, "bob") == 200
+
+
+def test_a_flood_of_wrong_passwords_is_the_flooder_s_trouble_alone(files: Files, start: Start) -> None:
+    """480 at once, from one address, while two users who were never seen come from others."""
+    client = start()
+
+    async def ask(address: str, name: str, password: str) -> int:
+        transport = httpx.ASGITransport(client.application, client=(address, 50_000))
+        async with httpx.AsyncClient(transport=transport, base_url=f"http://{HOST}") as http:
+            return (await http.get("/images", headers=credentials(name, password))).status_code
+
+    async def flood() -> tuple[list[int], list[int]]:
+        guesses = [ask("192.0.2.1", f"user{number}", f"wrong{number}") for number in range(480)]
+        flooding = asyncio.ensure_future(asyncio.gather(*guesses))
+        others = await asyncio.gather(ask("192.0.2.2", "alice", PASSWORD), ask("192.0.2.3", "bob", PASSWORD))
+        return await flooding, others
+
+    flooded, others = client.runner.run(flood())
+
+    assert others == [200, 200]
+    assert flooded.count(401) == MAX_WAITING_OF_ADDRESS
+    assert flooded.count(429) == 480 - MAX_WAITING_OF_ADDRESS
 
 
 def test_neither_passwords_nor_hashes_are_logged(files: Files, start: Start, caplog: pytest.LogCaptureFixture) -> None:

@@ -55,7 +55,7 @@ def described(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Any) ->
     for contract in ("cactus", "queens"):
         path = tmp_path_factory.mktemp("openapi") / "registry.sqlite"
         path.write_bytes(sqlite_template.read_bytes())
-        application = build(Settings(database=f"sqlite:///{path}", contract=contract))
+        application = build(Settings(database=f"sqlite:///{path}", contract=contract, allowed_hosts=("testserver",)))
         seen[contract] = schemathesis.openapi.from_asgi("/openapi.json", application)
     yield seen
     shutdown_lifespans()

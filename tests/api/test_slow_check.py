@@ -6,32 +6,38 @@ import threading
 
 import pytest
 
-from glance_registry.api.identity import slow_check
+from glance_registry.api.errors import TooManyAttempts
+from glance_registry.api.identity import guesses, slow_check
+from glance_registry.api.identity.guesses import Guesses, Source
 from glance_registry.api.identity.slow_check import Passed, SlowChecks
 from glance_registry.model.errors import IdentityUnavailable, Unauthorized
+
+ABUSER = "192.0.2.1"
 
 
 class Checks:
     """Counts its checks; `now` is its clock; `open` lets them end, `begun` counts those that have begun."""
 
-    def __init__(self, seconds: float = 60) -> None:
+    def __init__(self, seconds: float = 60, threads: int = 4) -> None:
         self.now = 1000.0
         self.count = 0
+        self.order: list[str] = []
         self.begun = threading.Semaphore(0)
         self.open = threading.Event()
         self.open.set()
-        self.checks = SlowChecks[str](seconds, threads=4, clock=lambda: self.now)
+        self.checks = SlowChecks[str](seconds, threads=threads, clock=lambda: self.now)
 
-    async def run(self, secret: str = "secret", passed: Passed[str] | None = None) -> str:
+    async def run(self, secret: str = "secret", passed: Passed[str] | None = None, source: Source | None = None) -> str:
         def check() -> Passed[str]:
             self.count += 1
+            self.order.append(secret)
             self.begun.release()
             self.open.wait()
-            if secret == "wrong":
+            if secret.startswith("wrong"):
                 raise Unauthorized("wrong")
             return passed or Passed(secret)
 
-        return await self.checks.run(secret.encode(), check)
+        return await self.checks.run(secret.encode(), check, source)
 
     async def wait_for(self, count: int) -> None:
         """Until so many more checks have begun."""
@@ -163,3 +169,166 @@ def test_the_secret_itself_is_not_kept(loop: asyncio.Runner) -> None:
     loop.run(checks.run("the-secret", Passed("found")))
     assert "the-secret" not in repr(vars(checks.checks))
     assert "found" in repr(vars(checks.checks))
+
+
+async def settled(tasks: list[asyncio.Task[str]]) -> list[str]:
+    """What each found, or the class of its error."""
+    found = await asyncio.gather(*tasks, return_exceptions=True)
+    return [type(one).__name__ if isinstance(one, BaseException) else one for one in found]
+
+
+def start(checks: Checks, secrets: list[str], address: str, name: str | None = None) -> list[asyncio.Task[str]]:
+    return [
+        asyncio.ensure_future(checks.run(secret, source=Source(address, secret if name is None else name)))
+        for secret in secrets
+    ]
+
+
+def numbered(word: str, count: int) -> list[str]:
+    return [f"{word}{number}" for number in range(count)]
+
+
+def test_addresses_take_turns_and_known_secrets_come_first(loop: asyncio.Runner) -> None:
+    checks = Checks(seconds=0, threads=1)
+
+    async def run() -> None:
+        await checks.run("known", source=Source("elsewhere", "known"))
+        checks.open.clear()
+        tasks = start(checks, numbered("wrong", 4), ABUSER)
+        await checks.wait_for(2)  # That of the known secret, and the first of these.
+        tasks += start(checks, ["new", "newer"], "198.51.100.1") + start(checks, ["other"], "198.51.100.2")
+        tasks += start(checks, ["known"], ABUSER)
+        await asyncio.sleep(0)
+        checks.open.set()
+        await settled(tasks)
+
+    loop.run(run())
+
+    assert checks.order == ["known", "wrong0", "known", "wrong1", "new", "other", "wrong2", "newer", "wrong3"]
+
+
+def test_an_address_and_a_user_there_have_so_many_checks_waiting(loop: asyncio.Runner) -> None:
+    checks = Checks(threads=1)
+
+    async def run() -> tuple[list[str], list[str], list[str]]:
+        checks.open.clear()
+        one_name = start(checks, numbered("a", slow_check.MAX_WAITING_OF_USER + 3), ABUSER, "alice")
+        names = start(checks, numbered("b", slow_check.MAX_WAITING_OF_ADDRESS), ABUSER)
+        other = start(checks, numbered("c", slow_check.MAX_WAITING_OF_USER), "198.51.100.1", "alice")
+        await asyncio.sleep(0)
+        checks.open.set()
+        return await settled(one_name), await settled(names), await settled(other)
+
+    one_name, names, other = loop.run(run())
+
+    assert one_name.count(TooManyAttempts.__name__) == 3
+    assert names.count(TooManyAttempts.__name__) == slow_check.MAX_WAITING_OF_USER
+    assert TooManyAttempts.__name__ not in other
+
+
+def test_when_all_may_wait_no_more_the_address_with_the_most_gives_way(
+    loop: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slow_check, "WAITING_AT_MOST", 10)
+    checks = Checks(threads=1)
+
+    async def run() -> tuple[list[str], list[str], list[str]]:
+        checks.open.clear()
+        many = start(checks, numbered("many", 10), ABUSER)
+        await checks.wait_for(1)
+        few = start(checks, ["few0", "few1"], "198.51.100.1")
+        await asyncio.sleep(0)
+        more = start(checks, ["more"], ABUSER)
+        await asyncio.sleep(0)
+        checks.open.set()
+        return await settled(many), await settled(few), await settled(more)
+
+    many, few, more = loop.run(run())
+
+    assert many == [*numbered("many", 8), *[TooManyAttempts.__name__] * 2]
+    assert few == ["few0", "few1"]
+    assert more == [IdentityUnavailable.__name__]
+
+
+def test_a_check_that_nobody_waits_for_any_more_is_not_run(loop: asyncio.Runner) -> None:
+    checks = Checks(threads=1)
+
+    async def run() -> None:
+        checks.open.clear()
+        (first,) = start(checks, ["first"], ABUSER)
+        await checks.wait_for(1)
+        gone = start(checks, ["gone"], ABUSER)
+        await asyncio.sleep(0)
+        gone[0].cancel()
+        await asyncio.gather(*gone, return_exceptions=True)
+        checks.open.set()
+        await first
+        await checks.run("last", source=Source(ABUSER, "last"))
+
+    loop.run(run())
+
+    assert checks.order == ["first", "last"]
+
+
+def test_nothing_of_a_check_that_ended_stays_in_the_tables(loop: asyncio.Runner) -> None:
+    checks = Checks()
+
+    async def run() -> None:
+        await settled(start(checks, [*numbered("wrong", 5), *numbered("right", 5)], ABUSER))
+
+    loop.run(run())
+
+    assert (checks.checks._checks, checks.checks._of_address, checks.checks._of_source) == ({}, {}, {})
+    assert len(checks.checks._guesses) == 5
+
+
+def test_a_secret_that_is_no_longer_right_is_no_longer_known(loop: asyncio.Runner) -> None:
+    checks = Checks(seconds=0)
+    source = Source(ABUSER, "alice")
+
+    async def fail() -> None:
+        def check() -> Passed[str]:
+            raise Unauthorized("wrong")
+
+        await checks.checks.run(b"old", check, source)
+
+    async def run() -> None:
+        await checks.run("old", source=source)
+        for _ in range(guesses.MAX_WRONG_AT_ONCE + 1):
+            with pytest.raises(Unauthorized):
+                await fail()
+        with pytest.raises(TooManyAttempts):
+            await fail()
+
+    loop.run(run())
+
+
+def test_the_wait_after_wrong_guesses_doubles_up_to_a_minute_and_is_forgotten() -> None:
+    now = 0.0
+    table, source = Guesses(lambda: now), Source(ABUSER, "alice")
+    waits = []
+    for _ in range(2000):
+        table.count_failure(source)
+        waits.append(table.seconds_to_wait(source))
+
+    assert waits[: guesses.MAX_WRONG_AT_ONCE + 7] == [0, 0, 0, 0, 1, 2, 4, 8, 16, 32, 60, 60]
+    assert set(waits[guesses.MAX_WRONG_AT_ONCE + 7 :]) == {60}
+    now = guesses.FORGOTTEN_SECONDS + 1
+    table.count_failure(source)
+    assert table.seconds_to_wait(source) == 0
+
+
+def test_the_tables_of_guessers_and_of_known_secrets_are_bounded(
+    loop: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guesses, "MAX_GUESSERS", 3)
+    monkeypatch.setattr(slow_check, "MAX_KNOWN", 3)
+    checks = Checks()
+    for secret in (*numbered("wrong", 5), *numbered("right", 5)):
+        loop.run(settled_one(checks, secret))
+
+    assert (len(checks.checks._guesses), len(checks.checks._known)) == (3, 3)
+
+
+async def settled_one(checks: Checks, secret: str) -> None:
+    await settled(start(checks, [secret], ABUSER))

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Integer, String, bindparam, cast, select, tex
 from sqlalchemy.exc import DBAPIError
 from tests.catalogue.examples import ADMIN, after_noon, everything, image
 from tests.conftest import PostgreSQL
+from tests.processes import free_port
 
 from glance_registry.catalogue import images
 from glance_registry.catalogue.engine import Catalogue, ping
@@ -183,11 +184,11 @@ def test_a_server_that_lets_nobody_in_is_unavailable_until_it_does(
 
 
 @pytest.mark.parametrize(
-    "url", ["postgresql://postgres@127.0.0.1:1/none", "postgresql://postgres@/none?host=/no/such/folder"]
+    "url", ["postgresql://postgres@127.0.0.1:{port}/none", "postgresql://postgres@/none?host=/no/such/folder"]
 )
 def test_a_server_that_is_not_there_is_unavailable(loop: asyncio.Runner, url: str) -> None:
     async def use() -> None:
-        catalogue = open_catalogue(url)
+        catalogue = open_catalogue(url.format(port=free_port()))
         try:
             await catalogue.read(ping)
         finally:

@@ -17,7 +17,7 @@ from sqlalchemy.exc import SAWarning
 from tests.catalogue.examples import NOON, upgrade
 from tests.catalogue.test_migrations import STEPS, execute, rows, run, state
 from tests.conftest import Client
-from tests.processes import Server, run_program
+from tests.processes import Server, free_port, run_program
 
 from glance_registry.catalogue import schema
 from glance_registry.catalogue.purge import purge
@@ -97,7 +97,7 @@ def test_an_older_program_does_not_start_over_a_schema_that_is_too_new_for_it(
     with pytest.raises(Conflict, match="newer release"):
         upgrade(database)
     assert run(database, rows, f"SELECT version_num FROM {schema.VERSION_TABLE}") == [("9999",)]
-    started = run_program(tmp_path, "serve", "--database", database)
+    started = run_program(tmp_path, "serve", "--port", str(free_port()), "--database", database)
     assert started.returncode == 1
     assert "newer release" in started.stderr
 

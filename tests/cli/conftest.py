@@ -2,7 +2,6 @@
 """The program's commands, run in this process or as a process of their own."""
 
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ import httpx
 import pytest
 from click.testing import CliRunner, Result
 from tests.conftest import ENGINES
+from tests.processes import free_port
 
 from glance_registry.cli import main
 
@@ -55,9 +55,7 @@ def new_database(tmp_path: Path) -> str:
 @pytest.fixture
 def server(sqlite_database: str) -> Iterator[str]:
     """The URL of a real server on a free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = [*PROGRAM, "serve", "--database", sqlite_database, "--port", str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:

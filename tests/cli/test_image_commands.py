@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 from tests.cli.conftest import Invoke
+from tests.processes import free_port
 
 from glance_registry.cli import client
 
@@ -242,7 +243,7 @@ def test_a_real_server_is_spoken_to_over_http(invoke: Invoke, server: str) -> No
 
 
 def test_a_database_on_the_command_outranks_the_environment_s_server(invoke: Invoke, sqlite_database: str) -> None:
-    nowhere = {"GLANCE_REGISTRY_SERVER": "http://127.0.0.1:9"}
+    nowhere = {"GLANCE_REGISTRY_SERVER": f"http://127.0.0.1:{free_port()}"}
 
     result = invoke("--database", sqlite_database, "image", "list", "--json", env=nowhere)
 
@@ -250,7 +251,7 @@ def test_a_database_on_the_command_outranks_the_environment_s_server(invoke: Inv
 
 
 def test_a_server_and_a_database_are_not_given_at_once(image: Image) -> None:
-    result = image("list", "--server", "http://127.0.0.1:9")
+    result = image("list", "--server", "http://registry.test")
 
     assert result.exit_code == 2
     assert "not both" in result.stderr
@@ -259,17 +260,19 @@ def test_a_server_and_a_database_are_not_given_at_once(image: Image) -> None:
 @pytest.mark.parametrize(
     ("server", "sentence"),
     [
-        ("http://127.0.0.1:9", "The registry at http://127.0.0.1:9 cannot be reached: All connection attempts failed."),
-        ("http://me:secret@127.0.0.1:9", "The registry at http://127.0.0.1:9 cannot be reached"),
+        ("http://{nowhere}", "The registry at http://{nowhere} cannot be reached: All connection attempts failed."),
+        ("http://me:secret@{nowhere}", "The registry at http://{nowhere} cannot be reached"),
         ("nonsense", "missing an 'http://' or 'https://' protocol."),
         ("http://h:x", "The server's URL cannot be used"),
     ],
 )
 def test_a_server_that_cannot_be_reached_is_one_sentence(invoke: Invoke, server: str, sentence: str) -> None:
-    result = invoke("image", "list", "--server", server)
+    nowhere = f"127.0.0.1:{free_port()}"
+
+    result = invoke("image", "list", "--server", server.format(nowhere=nowhere))
 
     assert result.exit_code == 1
-    assert sentence in result.stderr
+    assert sentence.format(nowhere=nowhere) in result.stderr
     assert "secret" not in result.stderr
     assert len(result.stderr.splitlines()) == 1
 

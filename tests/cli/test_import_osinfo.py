@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.cli.conftest import Invoke
+from tests.processes import free_port
 
 OSINFO = Path(__file__).parent / "osinfo"
 ALDER = OSINFO / "os" / "example.org" / "alder-1.xml"
@@ -171,18 +172,17 @@ def test_a_server_is_given_the_images_over_http(invoke: Invoke, server: str, sql
 
 
 def test_a_server_that_cannot_be_reached_is_one_sentence(invoke: Invoke, sound: Path) -> None:
-    result = invoke("import", "osinfo", "--path", sound, "--server", "http://127.0.0.1:9")
+    nowhere = f"http://127.0.0.1:{free_port()}"
+
+    result = invoke("import", "osinfo", "--path", sound, "--server", nowhere)
 
     assert result.exit_code == 1
     assert result.stdout == ""
-    assert (
-        result.stderr
-        == "Error: The registry at http://127.0.0.1:9 cannot be reached: All connection attempts failed.\n"
-    )
+    assert result.stderr == f"Error: The registry at {nowhere} cannot be reached: All connection attempts failed.\n"
 
 
 def test_a_server_and_a_database_are_not_given_at_once(invoke: Invoke, new_database: str, sound: Path) -> None:
-    result = invoke("import", "osinfo", "--path", sound, "--server", "http://127.0.0.1:9", "--database", new_database)
+    result = invoke("import", "osinfo", "--path", sound, "--server", "http://registry.test", "--database", new_database)
 
     assert result.exit_code == 2
     assert "not both" in result.stderr

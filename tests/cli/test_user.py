@@ -12,6 +12,7 @@ import bcrypt
 import pytest
 from click.testing import Result
 from tests.cli.conftest import PROGRAM, Invoke
+from tests.processes import free_port
 
 from glance_registry.api.identity.accounts import Person, read_accounts
 from glance_registry.api.identity.passwords import fits, kind_of
@@ -289,7 +290,7 @@ def test_serve_does_not_start_with_a_password_that_is_not_hashed(
     config = tmp_path / "registry.conf"
     config.write_text(f"[identity]\nmode = http_basic\nhtpasswd_file = {htpasswd}\nusers_file = {users}\n")
 
-    result = invoke("serve", "--config-file", config, "--database", new_database, "--port", 1)
+    result = invoke("serve", "--config-file", config, "--database", new_database, "--port", free_port())
     assert result.exit_code == 1
     assert "user 'mallory'" in result.stderr
     assert "letmein" not in result.output

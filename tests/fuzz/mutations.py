@@ -134,7 +134,7 @@ class Request:
         """As it goes over the wire."""
         target = quote(self.path.encode(errors="surrogatepass"), safe="/").encode()
         lines = [b"%s %s%s%s HTTP/1.1" % (self.method.encode(), target, b"?" * bool(self.query), self.query)]
-        headers = [(b"host", b"r"), (b"content-length", str(len(self.body)).encode()), *self.headers]
+        headers = [(b"host", b"localhost"), (b"content-length", str(len(self.body)).encode()), *self.headers]
         lines += [name + b": " + value for name, value in headers]
         return b"\r\n".join(lines) + b"\r\n\r\n" + self.body
 

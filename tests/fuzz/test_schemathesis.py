@@ -46,7 +46,8 @@ GO = settings(deadline=None, database=None, phases=[Phase.generate], suppress_he
 def described(tmp_path: Path, sqlite_template: Path) -> Iterator[Any]:
     """The program, as schemathesis sees it."""
     path = shutil.copy(sqlite_template, tmp_path / "registry.sqlite")
-    yield schemathesis.openapi.from_asgi("/openapi.json", build(Settings(database=f"sqlite:///{path}")))
+    settings = Settings(database=f"sqlite:///{path}", allowed_hosts=("testserver",))
+    yield schemathesis.openapi.from_asgi("/openapi.json", build(settings))
     shutdown_lifespans()
 
 

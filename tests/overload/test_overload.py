@@ -18,9 +18,9 @@ from tests.processes import Server, receive_all, wait_until
 REQUEST_TIMEOUT = 3
 """Seconds; short, so that the tests see what happens then."""
 
-GET = b"GET /images/%s HTTP/1.1\r\nhost: r\r\n\r\n"
-SLOW_HEAD = b"GET /images HTTP/1.1\r\nhost: r\r\nx-slow: "
-SLOW_BODY = b"POST /images HTTP/1.1\r\nhost: r\r\ncontent-length: 10000\r\n\r\n{"
+GET = b"GET /images/%s HTTP/1.1\r\nhost: localhost\r\n\r\n"
+SLOW_HEAD = b"GET /images HTTP/1.1\r\nhost: localhost\r\nx-slow: "
+SLOW_BODY = b"POST /images HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10000\r\n\r\n{"
 
 # The long form is for the nightly run.
 rounds = pytest.mark.parametrize("times", [1, pytest.param(20, marks=pytest.mark.nightly)])
@@ -221,7 +221,7 @@ def test_clients_that_vanish_in_the_middle_of_an_answer_leave_nothing(
     for _ in range(10 * times):
         with crowd(server, 20) as clients:
             for connection in clients:
-                connection.sendall(b"GET /images/detail HTTP/1.1\r\nhost: r\r\n\r\n")
+                connection.sendall(b"GET /images/detail HTTP/1.1\r\nhost: localhost\r\n\r\n")
             for connection in clients:
                 assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

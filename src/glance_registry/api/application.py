@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 from glance_registry.api.answer import Answer
 from glance_registry.api.cross_site import SAFE, check_site
 from glance_registry.api.errors import answer_error, answer_failure
+from glance_registry.api.host_check import HostCheck
 from glance_registry.api.identity import Identify
 from glance_registry.api.patience import Patience
 from glance_registry.api.request import Registry, Request
@@ -37,9 +38,14 @@ class Application:
     """`await application(scope, receive, send)`; it closes the catalogue when the server stops."""
 
     def __init__(
-        self, open_registry: Callable[[], Awaitable[Registry]], identify: Identify, routes: Iterable[Route]
+        self,
+        open_registry: Callable[[], Awaitable[Registry]],
+        check_host: HostCheck,
+        identify: Identify,
+        routes: Iterable[Route],
     ) -> None:
         self._open_registry = open_registry
+        self._check_host = check_host
         self._identify = identify
         self._router = Router(routes)
         self._registry: Registry | None = None
@@ -91,6 +97,7 @@ class Application:
         accept, request_id = _read_headers(scope)
         route_path = NO_ROUTE
         try:
+            self._check_host(scope)
             route, parts = self._router.find(method, scope["path"])
             route_path = route.path
             if method not in SAFE:

@@ -52,6 +52,22 @@ class UnsupportedType(RegistryError):
         self.accepted = accepted
 
 
+class Misdirected(RegistryError):
+    """The request's Host is not one of the names under which the registry is served."""
+
+    code = "misdirected"
+
+
+class TooManyAttempts(RegistryError):
+    """Too many wrong passwords, or too many at once, from this address; it may try again after some seconds."""
+
+    code = "too-many-attempts"
+
+    def __init__(self, sentence: str, seconds: int) -> None:
+        super().__init__(sentence)
+        self.seconds = seconds
+
+
 class PreconditionFailed(RegistryError):
     """The thing is not in the state that the caller's If-Match names: somebody else changed it."""
 
@@ -69,7 +85,9 @@ STATUSES: dict[type[RegistryError], HTTPStatus] = {
     Conflict: HTTPStatus.CONFLICT,
     PreconditionFailed: HTTPStatus.PRECONDITION_FAILED,
     UnsupportedType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    Misdirected: HTTPStatus.MISDIRECTED_REQUEST,
     TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    TooManyAttempts: HTTPStatus.TOO_MANY_REQUESTS,
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
 }
@@ -97,6 +115,8 @@ def with_headers(error: RegistryError, answer: Answer) -> Answer:
     if isinstance(error, RequestTimeout):
         # RFC 9110, section 15.5.9: "the server SHOULD send the "close" connection option".
         answer.raw_headers.append((b"connection", b"close"))
+    if isinstance(error, TooManyAttempts):
+        answer.raw_headers.append((b"retry-after", str(error.seconds).encode()))
     if status_of(error) is HTTPStatus.SERVICE_UNAVAILABLE:
         answer.raw_headers.append((b"retry-after", str(RETRY_AFTER_SECONDS).encode()))
     return answer

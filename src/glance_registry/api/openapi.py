@@ -60,11 +60,13 @@ _ERRORS = {
     "412": "The image, or the membership, is another than If-Match names.",
     "413": "The body is too large.",
     "415": "The body's Content-Type is not understood; Accept-Patch says which are.",
+    "421": "The registry is not served under the name in Host.",
+    "429": "Too many wrong passwords from this address, in mode http_basic; Retry-After says when to try again.",
     "503": "The database does not answer; try again.",
     "507": "The database has no room left.",
 }
-_EVERY_ROUTE = ("503",)
-_BY_IDENTITY = ("401", "403")
+_EVERY_ROUTE = ("421", "503")
+_BY_IDENTITY = ("401", "403", "429")
 _BY_METHOD = {
     "GET": ("400", "403", "404"),
     "POST": ("400", "403", "404", "409", "412", "413", "507"),

@@ -12,7 +12,7 @@ from glance_registry.catalogue.derived import DERIVED, add_missing, drop_surplus
 from glance_registry.catalogue.open import open_catalogue
 from glance_registry.catalogue.snapshot import snapshot
 from glance_registry.cli.options import load_settings, setting_options
-from glance_registry.cli.plain import printable
+from glance_registry.model.visible import printable
 
 REPAIR_AT_ONCE = 200
 """Images, or entries, that one transaction of a repair handles: small, so that other writes get in between."""

@@ -15,9 +15,9 @@ from msgspec.structs import replace
 
 from glance_registry.app import build
 from glance_registry.cli.options import load_settings
-from glance_registry.cli.plain import printable
 from glance_registry.cli.serve import prepare_database
 from glance_registry.model.contract import CACTUS
+from glance_registry.model.visible import printable
 from glance_registry.settings import Settings
 
 T = TypeVar("T")
@@ -27,7 +27,7 @@ PAGE = 500
 """Images that a list asks for at once; the server may send fewer."""
 
 LONGEST_SENTENCE = 1_000
-IN_PROCESS = "http://in-process"
+IN_PROCESS = "http://localhost"
 
 
 class Refused(click.ClickException):

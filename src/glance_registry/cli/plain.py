@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from glance_registry.model.visible import printable
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -15,13 +17,6 @@ if TYPE_CHECKING:
 
 _WIDE = 100_000
 """Columns of what is not a terminal: a program that reads a table must not meet a cut cell."""
-
-
-def printable(text: str) -> str:
-    """The text, with a visible escape for each character that steers a terminal or cannot be seen."""
-    if text.isprintable():
-        return text
-    return "".join(mark if mark.isprintable() else mark.encode("unicode_escape").decode() for mark in text)
 
 
 def complain(text: str) -> None:

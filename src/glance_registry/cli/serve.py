@@ -5,7 +5,6 @@ import asyncio
 import ctypes
 import errno
 import gc
-import ipaddress
 import logging
 import os
 import resource
@@ -23,6 +22,7 @@ from granian.http import HTTP1Settings
 
 from glance_registry import log as logs
 from glance_registry.api.application import Application
+from glance_registry.api.host_check import is_loopback
 from glance_registry.app import build
 from glance_registry.catalogue import schema
 from glance_registry.catalogue.engine import parse_url
@@ -79,6 +79,11 @@ def run() -> None:
     settings = load_settings().settings
     logs.configure(settings.log_format)
     refuse_open_port(settings)
+    if settings.identity_mode == "none" and not is_loopback(settings.host):
+        log.warning(
+            "EVERYBODY WHO REACHES THE PORT IS AN ADMIN: the identity mode is none",
+            extra={"fields": {"host": settings.host, "port": settings.port}},
+        )
     tls_options = tls.options(settings)
     refuse_taken_port(settings)
     build(settings)  # What cannot be used, such as a broken users file, stops the program and not each worker in turn.
@@ -104,10 +109,11 @@ def run() -> None:
 
 def refuse_open_port(settings: Settings) -> None:
     """Without identity everyone who reaches the port is an admin: raise Invalid unless only this machine does."""
-    if settings.identity_mode == "none" and not settings.insecure_no_auth and not _is_loopback(settings.host):
+    if settings.identity_mode == "none" and not settings.insecure_no_auth and not is_loopback(settings.host):
         raise Invalid(
             f"Refusing to listen on {settings.host}: the identity mode is none, so everyone who can reach the port"
-            " could change every image. Listen on 127.0.0.1, or accept this with --insecure-no-auth."
+            " could change every image. Set [identity] mode (OS_IDENTITY__MODE in the environment), for example to"
+            " http_basic; or listen on 127.0.0.1; or accept this with --insecure-no-auth."
         )
 
 
@@ -120,7 +126,9 @@ def refuse_taken_port(settings: Settings) -> None:
             probe.bind((settings.host, settings.port))
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                raise Conflict(f"Port {settings.port} of {settings.host} is in use by another program.") from None
+                raise Conflict(
+                    f"Port {settings.port} of {settings.host} is in use by another program; choose one with --port."
+                ) from None
             raise Invalid(f"Cannot listen on {settings.host} port {settings.port}: {error.strerror}.") from None
 
 
@@ -219,15 +227,6 @@ def _tell_when_stopping(loop: asyncio.AbstractEventLoop, application: Applicatio
         add(number, handle)
 
     loop.add_signal_handler = add_and_tell  # type: ignore[assignment,method-assign]
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _in_url(host: str) -> str:

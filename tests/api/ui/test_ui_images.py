@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """An image's page, and the form that changes it."""
 
+import re
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given, settings
@@ -9,6 +11,11 @@ from hypothesis import strategies as st
 from tests.api.ui.browser import look, page_of, post_form, send
 from tests.conftest import Client, Verbs
 
+from glance_registry.model.visible import printable
+
+EMPTY = "tag=&name=&visibility=private&before=" + quote(
+    '{"name":"","visibility":"","protected":false,"os_hidden":false,"tags":[],"properties":{}}'
+)
 PLACE = "https://images.example/it's.qcow2"
 
 
@@ -86,7 +93,7 @@ def test_who_does_not_see_an_image_is_told_that_there_is_none(context: Client) -
 
     for path in (f"/ui/images/{image_id}", f"/ui/images/{image_id}/edit", "/ui/images/none", "/ui/nothing"):
         assert look(ben, path, 404).links["To the images"] == "/ui"
-    assert post_form(ben, f"/ui/images/{image_id}/edit", "tag=&name=&visibility=private&tags=").status_code == 404
+    assert post_form(ben, f"/ui/images/{image_id}/edit", f"{EMPTY}&tags=").status_code == 404
 
 
 def test_all_that_can_be_entered_is_kept(client: Client) -> None:
@@ -144,9 +151,135 @@ def test_what_somebody_else_changed_meanwhile_is_not_overwritten(client: Client)
     page = page_of(post_form(client, path, form.sent(name="ours")), 412)
 
     assert "was changed since" in page.text
+    assert "Nothing was saved." in page.text
+    assert "Name you changed it, too old theirs" in page.text
     assert ("name", "ours") in page.fields
     assert client.get(f"/v2/images/{image_id}").json()["name"] == "theirs"
-    assert post_form(client, path, page.sent()).status_code == 412
+    assert post_form(client, path, page.sent()).status_code == 303
+    assert client.get(f"/v2/images/{image_id}").json()["name"] == "ours"
+
+
+def test_after_a_conflict_what_both_changed_is_saved_together(client: Client) -> None:
+    before = {"one": "1", "two": "2", "three": "3", "four": "4\r\n4", "five": "5"}
+    image_id = client.register(name="old", tags=["a", "b", "c"], visibility="private", **before)["id"]
+    path = f"/ui/images/{image_id}/edit"
+    pairs = look(client, path).fields
+    entered = {"tags": "b\nc\nmine"}
+    pairs = [(name, entered.get(name, value)) for name, value in pairs]
+    for old, new in (("1", "mine"), ("5", "mine, too")):
+        pairs[pairs.index(("value", old))] = ("value", new)
+    pairs[pairs.index(("property", ""))] = ("property", "new")
+    pairs[pairs.index(("value", ""))] = ("value", "mine")
+    pairs += [("remove", "two"), ("protected", "on")]
+    assert client.patch(
+        image_id,
+        {"op": "replace", "path": "/name", "value": "theirs"},
+        {"op": "replace", "path": "/tags", "value": ["a", "b", "theirs"]},
+        {"op": "replace", "path": "/three", "value": "theirs"},
+        {"op": "add", "path": "/six", "value": "theirs"},
+        {"op": "replace", "path": "/one", "value": "theirs"},
+        {"op": "remove", "path": "/five"},
+    ).is_success
+
+    page = page_of(post_form(client, path, send(pairs)), 412)
+    saved = post_form(client, path, page.sent())
+
+    for change in ("Name old theirs", "three 3 theirs", "six theirs", "one you changed it, too 1 theirs", "five you"):
+        assert change in page.text
+    assert "four" not in page.text.partition("Is now")[2].partition("Name")[0]
+    assert saved.status_code == 303
+    changed = client.get(f"/v2/images/{image_id}").json()
+    assert (changed["name"], changed["protected"], changed["visibility"]) == ("theirs", True, "private")
+    assert changed["tags"] == ["b", "mine", "theirs"]
+    own = {name: changed.get(name) for name in (*before, "six", "new")}
+    assert own == {
+        "one": "mine",
+        "two": None,
+        "three": "theirs",
+        "four": "4\r\n4",
+        "five": "mine, too",
+        "six": "theirs",
+        "new": "mine",
+    }
+
+
+def test_a_second_conflict_is_told_like_the_first(sqlite_client: Client) -> None:
+    image_id = sqlite_client.register(name="old")["id"]
+    path = f"/ui/images/{image_id}/edit"
+    page = look(sqlite_client, path)
+    form = page.sent(name="mine")
+    for name in ("theirs", "theirs again"):
+        sqlite_client.patch(image_id, {"op": "replace", "path": "/name", "value": name})
+        page = page_of(post_form(sqlite_client, path, form), 412)
+        form = page.sent()
+
+    assert "you changed it, too theirs theirs again" in page.text
+    assert post_form(sqlite_client, path, form).status_code == 303
+    assert sqlite_client.get(f"/v2/images/{image_id}").json()["name"] == "mine"
+
+
+@pytest.mark.parametrize("mark", ["\u202e", "\u200b", "\u2066", "\ufeff", "\u00ad"])
+def test_what_cannot_be_seen_is_shown_as_the_command_line_does(sqlite_client: Client, mark: str) -> None:
+    """Wherever a page shows text of a client. In the fields of forms it stays as it is, and is shown beneath."""
+    sign = f"a{mark}b"
+    image = sqlite_client.add(
+        name=sign,
+        owner=sign,
+        checksum=sign,
+        location=f"https://x.test/{sign}",
+        is_public=False,
+        properties={sign: sign, "os_distro": sign, "os_version": sign},
+    )
+    path = f"/ui/images/{image['id']}"
+    assert sqlite_client.put(f"/v2/images/{image['id']}/tags/tag{quote(mark)}").status_code in (204, 400, 404)
+    assert sqlite_client.put(f"/images/{image['id']}/members/{quote(sign)}").status_code == 204
+    escaped = printable(sign)
+
+    for page, count in (("/ui?visibility=all", 4), (path, 9), (f"{path}/edit", 8)):
+        html = sqlite_client.get(page).text
+        seen = re.sub(r"<(input|a|option)[^>]*>|<textarea.*?</textarea>", "", html, flags=re.DOTALL)
+        assert mark not in seen, page
+        assert html.count(f'<span class="mark">{printable(mark)}</span>') >= count
+        assert page.startswith("/ui?") or f"{escaped} ·" in html  # The title.
+    assert edit(sqlite_client, image["id"], visibility="private").status_code == 303
+    assert sqlite_client.show(image["id"])["properties"][sign] == sign
+
+
+def test_lines_of_a_value_stay_lines(sqlite_client: Client) -> None:
+    image_id = sqlite_client.register(name="a\nb", note="first\n\tsecond")["id"]
+
+    html = sqlite_client.get(f"/ui/images/{image_id}").text
+
+    assert "first\n\tsecond</bdi>" in html
+    assert 'a<span class="mark">\\n</span>b' in html
+
+
+def test_an_id_does_not_look_like_a_name(sqlite_client: Client) -> None:
+    unnamed = sqlite_client.register()
+    sqlite_client.patch(unnamed["id"], {"op": "replace", "path": "/name", "value": None})
+    named, blank = sqlite_client.register(name=unnamed["id"]), sqlite_client.register(name="  ")
+
+    html = sqlite_client.get("/ui?visibility=all").text
+
+    assert html.count(f'<code class="unnamed">{unnamed["id"]}</code>') == 1
+    assert f'/ui/images/{named["id"]}"><bdi>{unnamed["id"]}</bdi>' in html
+    assert f'<span class="mark">only spaces</span> <code class="unnamed">{blank["id"]}</code>' in html
+
+
+def test_only_in_mode_none_everybody_is_an_admin(sqlite_client: Client, sqlite_context: Client) -> None:
+    assert "everybody is an admin here" in look(sqlite_client, "/ui").text
+
+    for user in ("root", None):
+        page = look(sqlite_context.caller(None, roles="admin", user=user), "/ui")
+        assert "admin, without a project" in page.text
+        assert "everybody" not in page.text
+
+
+@pytest.mark.parametrize(("query", "to"), [("", "/ui"), ("?q=a%20b", "/ui?q=a%20b")])
+def test_the_path_with_a_slash_leads_to_the_list(sqlite_client: Client, query: str, to: str) -> None:
+    answer = sqlite_client.get(f"/ui/{query}")
+
+    assert (answer.status_code, answer.headers["location"]) == (303, to)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +308,19 @@ def test_what_cannot_be_is_said_above_the_form(client: Client, property_name: st
 
 
 @pytest.mark.parametrize(
-    "body", ["", "name=x", "tag=&name=&visibility=private&tags=&property=a", "%ff=%fe", "a=b&" * 1001, "name=%00", "é"]
+    "body",
+    [
+        "",
+        "name=x",
+        f"{EMPTY}&tags=&property=a",
+        EMPTY,
+        f"{EMPTY}&tags=&before=x",
+        f"{EMPTY}&tags=&before=[]",
+        "%ff=%fe",
+        "a=b&" * 1001,
+        "name=%00",
+        "é",
+    ],
 )
 def test_a_form_that_is_not_ours_is_400(sqlite_client: Client, body: str) -> None:
     image = sqlite_client.register(name="x")

@@ -7,12 +7,14 @@ Source: RFC 7617. Whoever sends no credentials is answered 401, also where other
 import base64
 import binascii
 import re
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
 from glance_registry.api.identity import Identify
 from glance_registry.api.identity.accounts import NOBODY_IN_PARTICULAR, Accounts, WatchedAccounts
+from glance_registry.api.identity.guesses import Source
 from glance_registry.api.identity.header import sole_header
 from glance_registry.api.identity.passwords import fits
 from glance_registry.api.identity.slow_check import Passed, SlowChecks
@@ -28,13 +30,15 @@ _LARGEST_HEADER = 8192
 _CONTROL_CHARACTER = re.compile(rb"[\x00-\x1f\x7f]")
 
 
-def check_passwords(htpasswd_file: str, users_file: str, writer_roles: Iterable[str]) -> Identify:
+def check_passwords(
+    htpasswd_file: str, users_file: str, writer_roles: Iterable[str], clock: Callable[[], float] = time.monotonic
+) -> Identify:
     """Believe who knows a password. Raises Invalid when a file cannot be used."""
     for name, file in (("htpasswd_file", htpasswd_file), ("users_file", users_file)):
         if not file:
             raise Invalid(f"The identity mode http_basic needs the setting [identity] {name}.")
-    accounts = WatchedAccounts(Path(htpasswd_file), Path(users_file))
-    checks = SlowChecks[Caller](REMEMBERED_SECONDS, THREADS)
+    accounts = WatchedAccounts(Path(htpasswd_file), Path(users_file), clock)
+    checks = SlowChecks[Caller](REMEMBERED_SECONDS, THREADS, clock)
     writers = frozenset(role.lower() for role in writer_roles)
 
     async def identify(request: Request) -> Caller:
@@ -43,9 +47,11 @@ def check_passwords(htpasswd_file: str, users_file: str, writer_roles: Iterable[
             raise Unauthorized("This registry asks for a user name and a password.", CHALLENGE)
         credentials = _read_basic(header)
         known = accounts.current()
-        # With the files' version in it, what was remembered is forgotten when a file changes.
-        secret = str(accounts.version).encode() + b":" + credentials
-        return await checks.run(secret, partial(_check, credentials, known, writers))
+        client = request.scope.get("client")
+        source = Source(client[0] if client else "", _name_in(credentials))
+        # With the files' version, what was remembered is forgotten when a file changes.
+        version = str(accounts.version).encode()
+        return await checks.run(credentials, partial(_check, credentials, known, writers), source, version)
 
     return identify
 
@@ -68,14 +74,18 @@ def _read_basic(header: str) -> bytes:
 def _check(credentials: bytes, accounts: Accounts, writer_roles: frozenset[str]) -> Passed[Caller]:
     """Run in a thread. Raises Unauthorized, with one sentence whether the name or the password is wrong."""
     # "The first colon in a user-pass string separates user and password": a password may have more.
-    given, _, password = credentials.partition(b":")
-    # What is not UTF-8 becomes a name that no file in UTF-8 can hold.
-    name = given.decode(errors="surrogateescape")
+    _, _, password = credentials.partition(b":")
+    name = _name_in(credentials)
     fitting = fits(accounts.hash_for(name), password)
     if not fitting or name not in accounts.hashes:
         raise _wrong()
     person = accounts.people.get(name, NOBODY_IN_PARTICULAR)
     return Passed(identified(name, person.project, person.roles, writer_roles))
+
+
+def _name_in(credentials: bytes) -> str:
+    # What is not UTF-8 becomes a name that no file in UTF-8 can hold.
+    return credentials.partition(b":")[0].decode(errors="surrogateescape")
 
 
 def _wrong() -> Unauthorized:

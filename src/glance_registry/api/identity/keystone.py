@@ -8,7 +8,8 @@ request is long. A token that is bound to a Kerberos ticket is refused: the tick
 
 import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -44,10 +45,15 @@ class Token(Struct, frozen=True, kw_only=True):
     rules: Mapping[str, Any] | None = None
 
 
-def check_tokens(config_files: Sequence[str], remembered_seconds: float, writer_roles: Iterable[str]) -> Identify:
+def check_tokens(
+    config_files: Sequence[str],
+    remembered_seconds: float,
+    writer_roles: Iterable[str],
+    clock: Callable[[], float] = time.monotonic,
+) -> Identify:
     """Believe Keystone. Raises Invalid when keystonemiddleware or one of its settings is missing or wrong."""
     keystone = Keystone(config_files, frozenset(role.lower() for role in writer_roles))
-    checks = SlowChecks[Token](remembered_seconds, THREADS)
+    checks = SlowChecks[Token](remembered_seconds, THREADS, clock)
 
     async def identify(request: Request) -> Caller:
         given = sole_header(request, "x-auth-token") or request.cookies.get(COOKIE)

@@ -22,6 +22,7 @@ def commands_for(image: Image, endpoint: str, credentials: str, url: str | None)
     if image.status == ACTIVE:
         boot = f"openstack server create --image {image.id} --flavor FLAVOR --network NETWORK NAME"
         found.append(Command("Start a server from it", boot))
-    if url is not None and url.startswith(("http://", "https://")):
+    # What cannot be seen must not be pasted into a shell.
+    if url is not None and url.isprintable() and url.startswith(("http://", "https://")):
         found.append(Command("Fetch its bytes", f"curl -fLO {shlex.quote(url)}"))
     return found

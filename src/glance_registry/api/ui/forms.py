@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
+import msgspec
 from msgspec import Struct
 
 from glance_registry.api.errors import UnsupportedType
@@ -36,6 +37,17 @@ class Entered(Struct, frozen=True):
     removed: frozenset[str] = frozenset()
 
 
+class Before(Struct, frozen=True):
+    """An image's values when its form was made; the form sends them back, in JSON, to tell what was changed in it."""
+
+    name: str
+    visibility: str
+    protected: bool
+    os_hidden: bool
+    tags: list[str]
+    properties: dict[str, str]
+
+
 def read_form(body: bytes, content_type: str) -> list[tuple[str, str]]:
     """The fields of a form as a browser sends it. Raises UnsupportedType or Invalid."""
     if content_type.partition(";")[0].strip().lower() != MEDIA_TYPE:
@@ -62,23 +74,42 @@ def form_of(image: Image, tag: str) -> Entered:
     )
 
 
-def read_entered(pairs: Sequence[tuple[str, str]]) -> Entered:
-    """What was entered. Raises Invalid for a form that is not ours."""
+def before_of(image: Image) -> str:
+    """The values that the form of this image sends back."""
+    shown = form_of(image, "")
+    before = Before(
+        name=shown.name,
+        visibility=shown.visibility,
+        protected=shown.protected,
+        os_hidden=shown.os_hidden,
+        tags=list(shown.tags),
+        properties={joined(name): joined(value) for name, value in shown.properties},
+    )
+    return msgspec.json.encode(before).decode()
+
+
+def read_entered(pairs: Sequence[tuple[str, str]]) -> tuple[Entered, Before]:
+    """What was entered, and the values before that. Raises Invalid for a form that is not ours."""
     given = dict(pairs)
-    names = [_joined(value) for name, value in pairs if name == "property"]
-    values = [_joined(value) for name, value in pairs if name == "value"]
-    if not given.keys() >= {"tag", "name", "visibility", "tags"} or len(names) != len(values):
+    names = [joined(value) for name, value in pairs if name == "property"]
+    values = [joined(value) for name, value in pairs if name == "value"]
+    if not given.keys() >= {"tag", "before", "name", "visibility", "tags"} or len(names) != len(values):
         raise Invalid("The form is not complete.")
-    return Entered(
+    try:
+        before = msgspec.json.decode(given["before"], type=Before)
+    except msgspec.DecodeError:
+        raise Invalid("The form is not complete.") from None
+    entered = Entered(
         tag=given["tag"],
         name=_one_line(given["name"]),
         visibility=given["visibility"],
         protected="protected" in given,
         os_hidden="os_hidden" in given,
-        tags=[line.strip() for line in _joined(given["tags"]).split("\n") if line.strip()],
+        tags=[line.strip() for line in joined(given["tags"]).split("\n") if line.strip()],
         properties=[(name, value) for name, value in zip(names, values, strict=True) if name.strip() or value],
-        removed=frozenset(_joined(value) for name, value in pairs if name == "remove"),
+        removed=frozenset(joined(value) for name, value in pairs if name == "remove"),
     )
+    return entered, before
 
 
 def read_changes(entered: Entered, image: Image, offer: Offer) -> Step:
@@ -89,13 +120,13 @@ def read_changes(entered: Entered, image: Image, offer: Offer) -> Step:
     fields = _changed_fields(entered, image)
     steps = [set_tags(value) if name == "tags" else set_field(name, value) for name, value in fields.items()]
     # A browser makes one kind of line break of all.
-    kept = {_joined(name): name for name in image.properties}
+    kept = {joined(name): name for name in image.properties}
     properties: dict[str, str] = {}
     for shown, value in entered.properties:
         name = kept.get(shown, shown.strip())
         if shown in entered.removed and name in image.properties:
             steps.append(remove_property(name))
-        elif name not in image.properties or value != _joined(image.properties[name]):
+        elif name not in image.properties or value != joined(image.properties[name]):
             _check_new(name, properties)
             properties[name] = value
     offer.schemas.check_part({**fields, **properties})
@@ -127,7 +158,7 @@ def _check_new(name: str, others: Mapping[str, str]) -> None:
 
 def _is_line(tag: str) -> bool:
     """Whether a tag can be entered as a line of its own; any other one has no place in the form, and stays."""
-    return tag == tag.strip() and tag == _joined(tag) and "\n" not in tag
+    return tag == tag.strip() and tag == joined(tag) and "\n" not in tag
 
 
 def _one_line(text: str) -> str:
@@ -135,5 +166,6 @@ def _one_line(text: str) -> str:
     return text.replace("\r", "").replace("\n", "")
 
 
-def _joined(text: str) -> str:
+def joined(text: str) -> str:
+    """With the one kind of line break that the form is compared in."""
     return text.replace("\r\n", "\n").replace("\r", "\n")

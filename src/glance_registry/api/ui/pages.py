@@ -9,29 +9,49 @@ from glance_registry.api.errors import PreconditionFailed, status_of
 from glance_registry.api.identity.header import COOKIE
 from glance_registry.api.request import Request
 from glance_registry.api.ui.commands import commands_for
-from glance_registry.api.ui.forms import NEW_PROPERTIES, Entered, form_of, read_changes, read_entered, read_form
+from glance_registry.api.ui.forms import (
+    NEW_PROPERTIES,
+    Entered,
+    before_of,
+    form_of,
+    read_changes,
+    read_entered,
+    read_form,
+)
 from glance_registry.api.ui.listing import read_listing
+from glance_registry.api.ui.merge import Changed, merge
 from glance_registry.api.ui.render import PATH, answer_page, redirect
 from glance_registry.api.v2 import conditional
 from glance_registry.api.v2.discovery import endpoint
 from glance_registry.api.v2.revise import revise
 from glance_registry.api.v2.schemas import DISK_FORMATS
 from glance_registry.catalogue import images, members
-from glance_registry.model.access import check_may_modify, may_modify, may_publicize, may_see_locations
+from glance_registry.model.access import ANYONE_IS_ADMIN, check_may_modify, may_modify, may_publicize, may_see_locations
 from glance_registry.model.errors import Conflict, Forbidden, Invalid, TooLarge
 from glance_registry.model.image import ACTIVE, PUBLIC, SHARED, VISIBILITIES, Image, Location
 from glance_registry.model.member import Member
 from glance_registry.model.revision import all_of
 from glance_registry.model.status import DEACTIVATED, DELETED, TRANSITIONS
 
-_REFUSED = (Invalid, Forbidden, Conflict, TooLarge, PreconditionFailed)
+_REFUSED = (Invalid, Forbidden, Conflict, TooLarge)
 """What is said above the form, with all that was entered in it."""
+
+OVERTAKEN = (
+    "The image was changed since this form was made. The form below is over the newer version, with what you entered:"
+    " look at it and save again."
+)
 
 _CHOICES: Mapping[str, Any] = {
     "statuses": [status for status in TRANSITIONS if status not in (DELETED, "killed")],
     "visibilities": (*VISIBILITIES, "all"),
     "disk_formats": sorted(DISK_FORMATS),
 }
+
+
+async def show_start(request: Request) -> Answer:
+    """The list is at the path without the slash."""
+    query = request.scope["query_string"].decode("latin-1")
+    return redirect(f"{PATH}?{query}" if query else PATH)
 
 
 async def list_images(request: Request) -> Answer:
@@ -75,18 +95,32 @@ async def show_form(request: Request) -> Answer:
 async def update_image(request: Request) -> Answer:
     """Changes an image as it was entered, unless somebody else has changed it since the form was made."""
     registry = request.registry
-    entered = read_entered(read_form(await request.read_body(), request.headers.get("content-type", "")))
+    entered, before = read_entered(read_form(await request.read_body(), request.headers.get("content-type", "")))
     image = await registry.catalogue.read(images.get, request.image_id, request.caller)
+    only = conditional.only({entered.tag})
     try:
-        changes = read_changes(entered, image, registry.offer)
-        await revise(request, all_of([conditional.only({entered.tag}), changes]))
+        changes = read_changes(entered, only(image), registry.offer)
+        await revise(request, all_of([only, changes]))
+    except PreconditionFailed as error:
+        registry.metrics.count_error(error.code)
+        newer = await registry.catalogue.read(images.get, request.image_id, request.caller)
+        check_may_modify(request.caller, newer)
+        merged, theirs = merge(entered, before, form_of(newer, conditional.etag(newer)))
+        return _form(request, newer, merged, OVERTAKEN, status_of(error), theirs)
     except _REFUSED as error:
         registry.metrics.count_error(error.code)
         return _form(request, image, entered, str(error), status_of(error))
     return redirect(f"{PATH}/images/{image.id}")
 
 
-def _form(request: Request, image: Image, entered: Entered, sentence: str = "", status: int = 200) -> Answer:
+def _form(
+    request: Request,
+    image: Image,
+    entered: Entered,
+    sentence: str = "",
+    status: int = 200,
+    changes: Sequence[Changed] = (),
+) -> Answer:
     visibilities = [name for name in VISIBILITIES if name != PUBLIC or _may_stay_public(request, image)]
     return _page(
         request,
@@ -94,7 +128,9 @@ def _form(request: Request, image: Image, entered: Entered, sentence: str = "", 
         status,
         image=image,
         entered=entered,
+        before=before_of(image),
         sentence=sentence,
+        changes=changes,
         visibilities=visibilities,
         empty=range(NEW_PROPERTIES),
     )
@@ -105,7 +141,13 @@ def _may_stay_public(request: Request, image: Image) -> bool:
 
 
 def _page(request: Request, template: str, status: int = 200, **values: Any) -> Answer:
-    return answer_page(template, status, caller=request.caller, signed_in=COOKIE in request.cookies, **values)
+    caller = request.caller
+    given: dict[str, Any] = {
+        "caller": caller,
+        "everybody_is_admin": caller == ANYONE_IS_ADMIN,
+        "signed_in": COOKIE in request.cookies,
+    }
+    return answer_page(template, status, **given, **values)
 
 
 def _places(request: Request, image: Image) -> Sequence[Location]:

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from glance_registry.api.answer import Answer, Header
 from glance_registry.api.request import Request
+from glance_registry.model.visible import LAYOUT, NONE, pieces, printable
 
 FOLDER = Path(__file__).parent
 PATH = "/ui"
@@ -64,6 +66,13 @@ def as_time(instant: datetime) -> str:
     return f"{instant:%Y-%m-%d %H:%M}"
 
 
+def as_shown(text: str, several_lines: bool = False) -> Markup:
+    """Text of a client, escaped, with a mark for each character that cannot be seen or that misleads a reader."""
+    shown = LAYOUT if several_lines else NONE
+    mark = Markup('<span class="mark">{}</span>')
+    return Markup("").join(mark.format(piece) if hidden else piece for piece, hidden in pieces(text, shown))
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(
@@ -73,7 +82,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters.update(size=as_size, time=as_time)
+    environment.filters.update(size=as_size, time=as_time, shown=as_shown, printable=printable)
     environment.globals.update(path=PATH, address=_address)
     return environment
 

@@ -11,6 +11,7 @@ HTML = "text/html"
 
 PAGES = (
     route("GET", PATH, pages.list_images, READ, HTML),
+    route("GET", PATH + "/", pages.show_start, OPEN, HTML, status=303),
     route("GET", IMAGE, pages.show_image, READ, HTML),
     route("GET", IMAGE + "/edit", pages.show_form, WRITE, HTML),
     route("POST", IMAGE + "/edit", pages.update_image, WRITE, HTML, status=303),
