@@ -13,6 +13,7 @@ from glance_registry.api.host_check import check_for
 from glance_registry.api.identity import Identify, anyone
 from glance_registry.api.identity.context import trust_headers
 from glance_registry.api.metrics import Metrics
+from glance_registry.api.networks import read_networks
 from glance_registry.api.openapi import describe
 from glance_registry.api.request import Registry, RequestLog
 from glance_registry.api.routes import ROUTES
@@ -38,6 +39,7 @@ def build(
     """
     read_urls(settings.database, settings.replica)
 
+    metrics_networks = read_networks(settings.allowed_addresses, "[metrics] allowed_addresses")
     offer = Offer(
         public_endpoint=settings.public_endpoint,
         show_direct_url=settings.show_direct_url,
@@ -58,6 +60,7 @@ def build(
             now=now,
             new_id=new_id,
             metrics=Metrics(),
+            metrics_networks=metrics_networks,
             openapi=describe(ROUTES),
             request_log=request_log,
         )
@@ -69,7 +72,11 @@ def build(
 
 def contract_of(settings: Settings) -> Contract:
     """What clients may write, under these settings."""
-    return replace(CONTRACTS[settings.contract], most_properties=settings.most_properties)
+    return replace(
+        CONTRACTS[settings.contract],
+        most_properties=settings.most_properties,
+        image_document_bytes=settings.image_document_bytes,
+    )
 
 
 def _identify(settings: Settings, clock: Callable[[], float]) -> Identify:

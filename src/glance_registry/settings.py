@@ -11,6 +11,7 @@ from typing import Any
 from msgspec import Struct
 
 from glance_registry.model.contract import CONTRACTS
+from glance_registry.model.document import IMAGE_DOCUMENT_BYTES, MAX_IMAGE_DOCUMENT_BYTES
 from glance_registry.model.errors import Invalid
 from glance_registry.model.image import LARGEST_MAX_PROPERTIES, MAX_PROPERTIES
 
@@ -34,8 +35,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     largest_body: int = 1_048_576
     most_connections: int = 10_000
     request_timeout: int = 30
-    most_images: int = 0
+    most_images: int = 10_000
     most_properties: int = MAX_PROPERTIES
+    image_document_bytes: int = IMAGE_DOCUMENT_BYTES
     log_format: str = "auto"
     database: str = "sqlite:///glance-registry.sqlite"
     replica: str = ""
@@ -53,6 +55,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     show_locations: bool = False
     schema_file: str = ""
     pages: bool = True
+    allowed_addresses: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
     config_files: tuple[str, ...] = ()
     """Not in the table: the files that were read. keystonemiddleware reads its own section in them."""
 
@@ -127,12 +130,18 @@ SETTINGS = (
     ),
     Setting(
         attribute="most_images", group="limits", name="images_per_owner", kind=int, minimum=0, maximum=10_000_000,
-        help="Images that one project may own, deleted ones not counted; 0: as many as it likes.",
+        help="Images that one project may own, deleted ones not counted; one that has more keeps them. 0: no limit.",
     ),
     Setting(
         attribute="most_properties", group="limits", name="properties_per_image", kind=int, minimum=1,
         maximum=LARGEST_MAX_PROPERTIES, old_names=(("DEFAULT", "image_property_quota"),),
         help="Properties that an image may have; one that has more already keeps them.",
+    ),
+    Setting(
+        attribute="image_document_bytes", group="limits", name="image_document_bytes", kind=int, minimum=1024,
+        maximum=MAX_IMAGE_DOCUMENT_BYTES,
+        help="Bytes of an image's name, properties, tags and locations, as JSON; a larger image that is there already"
+        " stays readable and may not grow.",
     ),
     Setting(
         attribute="log_format", group="DEFAULT", name="log_format", choices=LOG_FORMATS,
@@ -161,6 +170,10 @@ SETTINGS = (
     Setting(
         attribute="pages", group="ui", name="enabled", kind=bool,
         help="Serve the pages for people, under /ui.",
+    ),
+    Setting(
+        attribute="allowed_addresses", group="metrics", name="allowed_addresses", kind=tuple,
+        help="Addresses or networks that may ask for /metrics; name your monitoring server here.",
     ),
     Setting(
         attribute="database", group="database", name="connection",

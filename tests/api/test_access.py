@@ -19,7 +19,7 @@ TABLE = """
 GET    /                         -         300  300   300    300   300    300    300   300  300    300     300
 GET    /versions                 -         200  200   200    200   200    200    200   200  200    200     200
 GET    /healthcheck              -         200  200   200    200   200    200    200   200  200    200     200
-GET    /metrics                  -         200  200   200    200   200    200    200   200  200    200     200
+GET    /metrics                  -         200  200   200    200   200    200    200   200  200    200     403
 GET    /openapi.json             -         200  200   200    200   200    200    200   200  200    200     200
 
 GET    /images                   public    in   in    in     in    in     in     in    in   in     in      403

@@ -10,6 +10,9 @@ from sqlalchemy import Connection
 from tests.conftest import Client, PostgreSQL
 from tests.raw import ask
 
+from glance_registry.app import build
+from glance_registry.catalogue import images
+from glance_registry.model.errors import Invalid, Unavailable
 from glance_registry.settings import Settings
 
 Samples = dict[tuple[str, ...], float]
@@ -189,3 +192,71 @@ def test_errors_of_the_database_are_counted_and_can_be_seen_while_it_is_away(
 
     assert before == {(code,): 0 for code in ("unavailable", "overloaded", "read-timeout", "storage-full")}
     assert after == {**before, ("unavailable",): 2}
+
+
+def test_scrapes_at_once_share_one_count(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    client.add()
+    counts: list[Connection] = []
+    count = images.count_by_status
+
+    def spy(connection: Connection) -> dict[str, int]:
+        counts.append(connection)
+        return count(connection)
+
+    monkeypatch.setattr(images, "count_by_status", spy)
+
+    answers = client.at_once([("GET", "/metrics", None)] * 400)
+    again = client.get("/metrics")
+
+    assert len(counts) == 1
+    assert all('glance_registry_images{status="active"} 1.0' in answer.text for answer in (*answers, again))
+
+
+def test_a_count_that_failed_is_not_tried_by_each_scrape(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    failures: list[Connection] = []
+
+    def fail(connection: Connection) -> dict[str, int]:
+        failures.append(connection)
+        raise Unavailable("The database is busy.")
+
+    monkeypatch.setattr(images, "count_by_status", fail)
+
+    answers = [*client.at_once([("GET", "/metrics", None)] * 20), client.get("/metrics")]
+
+    assert len(failures) == 1
+    assert {answer.status_code for answer in answers} == {200}
+
+
+@pytest.mark.parametrize(
+    ("allowed", "address", "status"),
+    [
+        (None, "127.0.0.1", 200),
+        (None, "::1", 200),
+        (None, "10.0.0.7", 403),
+        (("10.0.0.0/24",), "10.0.0.7", 200),
+        (("10.0.0.0/24",), "127.0.0.1", 403),
+        (("0.0.0.0/0", "::/0"), "192.0.2.1", 200),
+    ],
+)
+def test_metrics_are_shown_to_the_allowed_addresses(
+    sqlite_database: str, allowed: tuple[str, ...] | None, address: str, status: int
+) -> None:
+    given = {} if allowed is None else {"allowed_addresses": allowed}
+    client = Client(Settings(database=sqlite_database, **given), address=address)
+
+    answer = client.get("/metrics")
+    client.close()
+
+    assert answer.status_code == status
+    assert ("[metrics] allowed_addresses" in answer.text) == (status == 403)
+
+
+def test_a_wrong_address_for_metrics_is_told_at_the_start() -> None:
+    with pytest.raises(Invalid, match=r"\[metrics\] allowed_addresses: 'monitor' is neither"):
+        build(Settings(allowed_addresses=("monitor",)))
+
+
+def test_no_series_tells_when_a_series_was_made(client: Client) -> None:
+    client.get("/images")
+
+    assert "_created" not in client.get("/metrics").text

@@ -68,7 +68,7 @@ class Held:
 
     def clear(self, kept: Sequence[Image]) -> None:
         for each in kept:
-            self.write(images.remove, each.id, after_noon(1_000_000), ADMIN)
+            self.write(images.remove, each.id, after_noon(1_000_000), ADMIN, CACTUS)
 
 
 @pytest.fixture

@@ -127,7 +127,7 @@ def test_a_revision_takes_as_many_statements_however_large_the_image_is(
     loop: asyncio.Runner, kept: Catalogue, image_id: str
 ) -> None:
     def revise(connection: Connection, *steps: Step) -> None:
-        images.revise(connection, image_id, all_of(steps), after_noon(99), ADMIN)
+        images.revise(connection, image_id, all_of(steps), after_noon(99), ADMIN, CACTUS)
 
     tags = set_tags([f"t{number}" for number in range(20)])
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a handler returns: a response whose headers are bytes already."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import msgspec
@@ -14,6 +14,9 @@ _encode = msgspec.json.Encoder().encode
 
 class Answer(Response):
     """A whole answer in memory. Header values may be any UTF-8, which Starlette's own class cannot hold."""
+
+    following: AsyncIterator[bytes] | None = None
+    """What comes after `body`, when the whole would be too large to hold; the answer then has no Content-Length."""
 
     cache_control = (b"cache-control", b"private, no-cache")
     """What one caller sees another may not: no shared cache keeps it, and the caller's own asks with the ETag."""
@@ -36,6 +39,14 @@ def json_answer(value: Any, status: int = 200, headers: Sequence[Header] = ()) -
 def encoded_answer(body: bytes, status: int = 200, headers: Sequence[Header] = ()) -> Answer:
     """For a body that is JSON already."""
     return Answer(body, b"application/json", status, headers)
+
+
+def streamed_answer(first: bytes, following: AsyncIterator[bytes]) -> Answer:
+    """For JSON too large to be held at once: its first bytes, and those that follow, made as the client takes them."""
+    answer = Answer(first, b"application/json")
+    answer.raw_headers = [header for header in answer.raw_headers if header[0] != b"content-length"]
+    answer.following = following
+    return answer
 
 
 def text_answer(text: str, status: int = 200) -> Answer:

@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from os import urandom
+from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
@@ -32,6 +33,9 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 NO_ROUTE = "-"
 _JSON = "application/json"
+
+MAX_PART_BYTES = 262_144
+"""Of a body, in one message to the server: what it copies into its buffer while the client reads."""
 
 
 class Application:
@@ -163,4 +167,20 @@ def _new_request_id() -> bytes:
 
 async def _send(answer: Answer, method: str, send: Send) -> None:
     await send({"type": "http.response.start", "status": answer.status_code, "headers": answer.raw_headers})
-    await send({"type": "http.response.body", "body": b"" if method == "HEAD" else answer.body})
+    if method == "HEAD":
+        await send({"type": "http.response.body", "body": b""})
+        return
+    await _send_body(answer.body, send, more=answer.following is not None)
+    if answer.following is not None:
+        # An error ends the connection before the body's end, so the client knows that it has not all.
+        async for part in answer.following:
+            await _send_body(part, send, more=True)
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def _send_body(body: Any, send: Send, *, more: bool) -> None:
+    """Send a large body in parts: each waits until the client has taken most of those before."""
+    for start in range(0, len(body) - MAX_PART_BYTES, MAX_PART_BYTES):
+        await send({"type": "http.response.body", "body": body[start : start + MAX_PART_BYTES], "more_body": True})
+    last = max(0, (len(body) - 1) // MAX_PART_BYTES * MAX_PART_BYTES)
+    await send({"type": "http.response.body", "body": body[last:] if last else body, "more_body": more})

@@ -1,12 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Counters for Prometheus; of all worker processes when there are several."""
 
+import asyncio
 import logging
 import os
 import time
 from pathlib import Path
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+    values,
+)
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from glance_registry.catalogue import images
@@ -19,11 +29,19 @@ SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
 COUNT_IMAGES_EVERY = 60
 """Seconds for which a count of the images is good: counting reads the whole table."""
 
+COUNT_AGAIN_AFTER = 5
+"""Seconds after a count that failed."""
+
+MAX_COUNTING_SHARE = 0.05
+"""Of all time that counting may take: where it takes long, the next count comes later."""
+
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 """A method of a client's own invention must not become a time series of its own."""
 
 DATABASE_ERRORS = ("unavailable", "overloaded", "read-timeout", "storage-full")
 
+
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _FILES = ("counter", "histogram", "gauge_mostrecent")
 _FILE_BYTES = 256 * 1024
@@ -82,7 +100,8 @@ class Metrics:
             registry=own,
             multiprocess_mode="mostrecent",
         )
-        self._counted_at = float("-inf")
+        self._count_at = float("-inf")
+        self._counting: asyncio.Task[None] | None = None
         self._statuses: set[str] = set()
         self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         for code in DATABASE_ERRORS:
@@ -108,14 +127,27 @@ class Metrics:
             self._database_errors.labels(code).inc()
 
     async def count_images(self, catalogue: Catalogue) -> None:
-        """Bring the number of images up to date, unless it was counted a moment ago."""
-        if time.monotonic() - self._counted_at < COUNT_IMAGES_EVERY:
-            return
+        """Bring the number of images up to date, unless it was counted a moment ago.
+
+        All callers share one count. It goes on when a caller gives up.
+        """
+        if self._counting is None:
+            if time.monotonic() < self._count_at:
+                return
+            self._counting = asyncio.create_task(self._count_images(catalogue))
+        await asyncio.shield(self._counting)
+
+    async def _count_images(self, catalogue: Catalogue) -> None:
+        started = time.monotonic()
+        self._count_at = started + COUNT_AGAIN_AFTER
         try:
             counts = await catalogue.read(images.count_by_status)
         except Unavailable:
             return  # The other counters are needed most while the database is away.
-        self._counted_at = time.monotonic()
+        finally:
+            self._counting = None
+        ended = time.monotonic()
+        self._count_at = ended + max(COUNT_IMAGES_EVERY, (ended - started) / MAX_COUNTING_SHARE)
         self._statuses |= counts.keys()
         for status in self._statuses:
             self._images.labels(status).set(counts.get(status, 0))

@@ -2,7 +2,9 @@
 """What operators ask: does it live, what has it done, what does it speak."""
 
 from glance_registry.api.answer import Answer, text_answer
+from glance_registry.api.networks import is_within
 from glance_registry.api.request import Request
+from glance_registry.model.errors import Forbidden
 
 
 async def check_health(request: Request) -> Answer:
@@ -13,6 +15,8 @@ async def check_health(request: Request) -> Answer:
 
 async def show_metrics(request: Request) -> Answer:
     """What the program has done since it started, for Prometheus."""
+    if not is_within(request.client.host if request.client else "", request.registry.metrics_networks):
+        raise Forbidden("Metrics are not shown to this address; [metrics] allowed_addresses says to which.")
     metrics = request.registry.metrics
     await metrics.count_images(request.registry.catalogue)
     return Answer(metrics.render(), metrics.content_type)

@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope
 
 from glance_registry.api.errors import RequestTimeout
 from glance_registry.api.metrics import Metrics
+from glance_registry.api.networks import Network
 from glance_registry.api.v2.offer import Offer
 from glance_registry.catalogue.engine import Catalogue
 from glance_registry.model.access import Caller
@@ -44,6 +45,8 @@ class Registry(Struct, frozen=True, kw_only=True):
     most_images: int
     """Of one owner; 0: as many as it likes."""
     metrics: Metrics
+    metrics_networks: tuple[Network, ...]
+    """From where the metrics may be asked for."""
     openapi: bytes
     """The API's description, as it is sent."""
     request_log: RequestLog | None = None

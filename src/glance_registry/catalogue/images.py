@@ -13,6 +13,7 @@ from glance_registry.catalogue.instants import to_column
 from glance_registry.catalogue.paging import page
 from glance_registry.catalogue.prepared import PreparedWrite
 from glance_registry.catalogue.rows import (
+    MAX_PAGE_BYTES,
     WRITTEN,
     Stored,
     as_hot,
@@ -20,6 +21,7 @@ from glance_registry.catalogue.rows import (
     as_member_row,
     as_row,
     as_stored,
+    document_bytes,
     locked,
     seen,
 )
@@ -27,7 +29,7 @@ from glance_registry.catalogue.tables import image_members, images, tombstones
 from glance_registry.model.access import Caller, check_may_change, check_may_modify, may_modify, permitted
 from glance_registry.model.contract import Contract
 from glance_registry.model.errors import Conflict, NotFound, TooLarge
-from glance_registry.model.image import MAX_PROPERTIES, Change, Image, delete, not_before
+from glance_registry.model.image import Change, Image, delete, not_before
 from glance_registry.model.member import Member
 from glance_registry.model.query import Query
 from glance_registry.model.revision import check_may_revise
@@ -60,9 +62,18 @@ def get(connection: Connection, image_id: str, caller: Caller, contract: Contrac
     return image
 
 
-def find(connection: Connection, query: Query, caller: Caller) -> list[Image]:
+class Found(list[Image]):
+    """The images of a page; `cut` when it ended before its limit because of its size, and more may follow."""
+
+    cut = False
+
+
+def find(connection: Connection, query: Query, caller: Caller) -> Found:
     """A page of the images asked for. Raises Invalid when the marker is not an image."""
-    return [as_hot(row).image for row in page(connection, query, caller)]
+    rows = page(connection, query, caller)
+    found = Found(as_hot(row).image for row in rows)
+    found.cut = len(rows) < query.page.limit and sum(map(document_bytes, rows)) >= MAX_PAGE_BYTES
+    return found
 
 
 def add(connection: Connection, image: Image, most_of_owner: int = 0) -> Image:
@@ -108,7 +119,7 @@ def revise(
     revision: Callable[[Image], Image],
     now: datetime,
     caller: Caller,
-    most_properties: int = MAX_PROPERTIES,
+    contract: Contract,
 ) -> Image:
     """Keep what the revision makes of an image, if that is another one; the outcome.
 
@@ -119,7 +130,7 @@ def revise(
         seen(connection, image_id, caller)  # Who does not see an image is not told that there is one.
     check_may_modify(caller, image)
     revised = revision(image)
-    check_may_revise(caller, image, revised, most_properties)
+    check_may_revise(caller, image, revised, contract)
     if revised == image:
         return image
     return _save(

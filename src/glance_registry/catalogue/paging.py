@@ -37,7 +37,7 @@ from glance_registry.catalogue import filters, word_index
 from glance_registry.catalogue.engine import among, listed, unindexed, unordered
 from glance_registry.catalogue.filters import Conditions
 from glance_registry.catalogue.prepared import Prepared
-from glance_registry.catalogue.rows import ROW
+from glance_registry.catalogue.rows import ROW, PreparedPage
 from glance_registry.catalogue.tables import Columns, image_properties, images, sorted_as
 from glance_registry.catalogue.visible import (
     BY_VISIBILITY,
@@ -89,7 +89,9 @@ class Shape(Struct, frozen=True):
 
 
 def page(connection: Connection, query: Query, caller: Caller) -> Sequence[Sequence[Any]]:
-    """The page's rows. Raises Invalid when the marker is not an image that the caller may see.
+    """The page's rows, fewer than its limit when their documents reach `rows.MAX_PAGE_BYTES`.
+
+    Raises Invalid when the marker is not an image that the caller may see.
 
     A marker whose image was deleted since the page before still marks its place, so that a walk goes on.
     """
@@ -213,16 +215,18 @@ def _field_probes(conditions: Conditions, by_default: bool) -> Iterator[Select[A
 
 
 @lru_cache(maxsize=1024)
-def _statement(shape: Shape) -> Prepared:
+def _statement(shape: Shape) -> PreparedPage:
     way, keys = shape.way, _keys(shape.sort)
     if isinstance(way.lead, int):
-        return Prepared(_along_property(shape, way.lead))
+        return PreparedPage(_along_property(shape, way.lead))
     if way.gathered:
         gathered = among(images.c.number, select(listed("numbers")))
-        return Prepared(_cut(_anywhere(shape).where(gathered), [*map(unindexed, keys)], shape))
+        return PreparedPage(_cut(_anywhere(shape).where(gathered), [*map(unindexed, keys)], shape))
     if shape.conditions.deleted is not False or way.lead == _OWNER:
         own_way = filters.clauses(shape.conditions, way.lead)
-        return Prepared(_cut(ROW.where(in_any(shape.parts), *filters.life(shape.conditions), *own_way), keys, shape))
+        return PreparedPage(
+            _cut(ROW.where(in_any(shape.parts), *filters.life(shape.conditions), *own_way), keys, shape)
+        )
     conditions = filters.life(shape.conditions) + filters.clauses(shape.conditions, way.lead, shape.sort.key)
     by_creation = shape.sort.key == "created_at"
     branches = [
@@ -232,14 +236,14 @@ def _statement(shape: Shape) -> Prepared:
     ]
     if len(branches) == 1:
         clauses, order = branches[0]
-        return Prepared(_ordered(ROW.where(*clauses), order, shape))
+        return PreparedPage(_ordered(ROW.where(*clauses), order, shape))
     # Merged by what the order is made of alone: to carry whole rows of every branch along costs more than the page.
     places = select(images.c.number, *(images.c[name] for name in shape.sort.order()))
     merged = union_all(
         *(select(_ordered(places.where(*clauses), order, shape).subquery()) for clauses, order in branches)
     ).subquery()
     first = _ordered(select(merged.c.number), _keys(shape.sort, merged.c), shape)
-    return Prepared(_ordered(ROW.where(among(images.c.number, first)), [*map(unindexed, keys)], shape))
+    return PreparedPage(_ordered(ROW.where(among(images.c.number, first)), [*map(unindexed, keys)], shape))
 
 
 def _behind_marker(shape: Shape, part: Part) -> list[tuple[list[ColumnElement[bool]], Sequence[ColumnElement[Any]]]]:

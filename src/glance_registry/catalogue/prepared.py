@@ -24,24 +24,33 @@ class Prepared:
     def all(self, connection: Connection, parameters: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
         on_server = connection.dialect.name != "sqlite"
         if on_server and driver(connection).is_in_transaction():
-            return connection.execute(self.statement, dict(parameters)).all()
+            return connection.execute(self._sent(connection), dict(parameters)).all()
         sql, names, constants = self._compiled.get(connection.dialect.name) or self._compile(connection)
         known = {**constants, **parameters} if constants else parameters
         values = [known[name] for name in names]
         try:
             if on_server:
                 return await_only(driver(connection).fetch(sql, *values))
-            return driver(connection).execute(sql, values).fetchall()  # type: ignore[no-any-return]
+            return self._fetch(driver(connection).execute(sql, values))
         except Exception:
-            return connection.execute(self.statement, dict(parameters)).all()
+            result = connection.execute(self._sent(connection), dict(parameters))
+            return result.all() if on_server else self._fetch(result)
 
     def first(self, connection: Connection, parameters: Mapping[str, Any]) -> Sequence[Any] | None:
         """The only row, or None."""
         rows = self.all(connection, parameters)
         return rows[0] if rows else None
 
+    def _sent(self, connection: Connection) -> Select[Any] | CompoundSelect[Any]:  # noqa: ARG002 - for subclasses
+        """The statement as this kind of database is given it."""
+        return self.statement
+
+    def _fetch(self, result: Any) -> Sequence[Sequence[Any]]:
+        """The rows of a result on SQLite."""
+        return result.fetchall()  # type: ignore[no-any-return]
+
     def _compile(self, connection: Connection) -> tuple[str, list[str], dict[str, Any]]:
-        compiled = self.statement.compile(dialect=connection.dialect)
+        compiled = self._sent(connection).compile(dialect=connection.dialect)
         assert compiled.positiontup is not None  # Both of our drivers number their parameters.
         # What is not handed in with each call: SQLAlchemy's own parameters, such as an offset of 0.
         constants = {name: value for name, value in compiled.params.items() if value is not None}

@@ -7,7 +7,7 @@ from itertools import count
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, bindparam, select
+from sqlalchemy import Connection, Select, bindparam, func, literal_column, select
 
 from glance_registry.catalogue.instants import from_column, to_column
 from glance_registry.catalogue.prepared import Prepared, PreparedWrite
@@ -29,6 +29,10 @@ MOST_MET = 16 * HOT_IMAGES
 
 LARGEST_HOT = 4_096
 """Characters of a row's documents at most: so the images that are kept are some tens of MB at the very most."""
+
+
+MAX_PAGE_BYTES = 4_194_304
+"""Bytes of a page's documents, after which the page ends early; the image that goes past it is still on the page."""
 
 
 class Stored(NamedTuple):
@@ -54,6 +58,48 @@ ROW = select(images)
 _PROPERTIES, _LOCATIONS, _TAGS = (
     ROW.selected_columns.keys().index(name) for name in ("properties", "locations", "tags")
 )
+
+
+def document_bytes(row: Sequence[Any]) -> int:
+    """The bytes of a row's documents in UTF-8. To ask whether a text is ASCII takes no look at its characters."""
+    return sum(
+        len(text) if text.isascii() else len(text.encode()) for text in (row[_PROPERTIES], row[_LOCATIONS], row[_TAGS])
+    )
+
+
+class PreparedPage(Prepared):
+    """A prepared list of `ROW`, of which no more rows are read than make `MAX_PAGE_BYTES`.
+
+    SQLite hands over a row when it is asked for it. A server is told to stop, because its driver reads all that it
+    sends: it knows a document's size without reading it.
+    """
+
+    def _sent(self, connection: Connection) -> Select[Any]:
+        assert isinstance(self.statement, Select)
+        if connection.dialect.name == "sqlite":
+            return self.statement
+        found = self.statement.subquery("found")
+        size = (
+            func.octet_length(found.c.properties)
+            + func.octet_length(found.c.locations)
+            + func.octet_length(found.c.tags)
+        )
+        # Without an order of its own the window takes the rows in theirs, and leaves them in it.
+        so_far = func.sum(size).over(rows=(None, 0))
+        summed = select(found, (so_far - size).label("before")).subquery("summed")
+        columns = [summed.c[column.name] for column in found.c]
+        return select(*columns).where(summed.c.before < literal_column(str(MAX_PAGE_BYTES)))
+
+    def _fetch(self, result: Any) -> Sequence[Sequence[Any]]:
+        rows, size = [], 0
+        for row in result:
+            rows.append(row)
+            size += document_bytes(row)
+            if size >= MAX_PAGE_BYTES:
+                result.close()
+                break
+        return rows
+
 
 WRITTEN = [column.name for column in images.c if column.name != "number"]
 """What `as_row` gives."""

@@ -21,7 +21,7 @@ from glance_registry.cli.options import load_settings, setting_options
 from glance_registry.cli.plain import complain, progress
 from glance_registry.cli.serve import prepare_database
 from glance_registry.model.contract import Contract
-from glance_registry.model.errors import Conflict, Invalid, Unavailable
+from glance_registry.model.errors import Conflict, Invalid, TooLarge, Unavailable
 
 BATCH = 500
 """Entries that one transaction writes, unless their lines are long: other writes get in between."""
@@ -79,7 +79,7 @@ def _items(entries: Iterable[Entry], contract: Contract, outcome: Outcome) -> It
             if text is None:
                 raise Invalid(f"It is longer than {LONGEST_LINE} bytes.")
             item = read_line(text, contract, lambda: datetime.now(UTC), lambda: str(uuid4()))
-        except Invalid as error:
+        except (Invalid, TooLarge) as error:
             complain(f"line {number}: {error}")
             outcome.refused += 1
         else:

@@ -22,6 +22,7 @@ from glance_registry.catalogue.images import Kept
 from glance_registry.catalogue.purge import Tombstone
 from glance_registry.model.access import ANYONE_IS_ADMIN, owner_of_new
 from glance_registry.model.contract import CACTUS, QUEENS, Contract
+from glance_registry.model.document import MAX_IMAGE_DOCUMENT_BYTES
 from glance_registry.model.errors import Invalid
 from glance_registry.model.image import (
     LARGEST_32,
@@ -41,6 +42,7 @@ ANY_CONTRACT = structs.replace(
     id_pattern=CACTUS.id_pattern,
     id_sentence=CACTUS.id_sentence,
     most_properties=LARGEST_MAX_PROPERTIES,
+    image_document_bytes=MAX_IMAGE_DOCUMENT_BYTES,
 )
 """What may be in a catalogue, whichever contract it was written under."""
 
@@ -139,7 +141,8 @@ def tombstone_line(tombstone: Tombstone) -> bytes:
 def read_line(
     line: bytes, contract: Contract, now: Callable[[], datetime], new_id: Callable[[], str]
 ) -> Kept | Tombstone:
-    """What a line stands for; the contract is for lines written by hand. Raises Invalid."""
+    """What a line stands for; the contract is for lines written by hand. Raises Invalid or
+    TooLarge."""
     value = read_object(line)
     wrapped = isinstance(value.get("image"), dict)
     fields = value["image"] if wrapped else value

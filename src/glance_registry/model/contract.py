@@ -9,6 +9,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from glance_registry.model.document import IMAGE_DOCUMENT_BYTES, check_document
 from glance_registry.model.errors import Invalid
 from glance_registry.model.image import MAX_PROPERTIES, Image
 
@@ -36,6 +37,8 @@ class Contract(Struct, frozen=True, kw_only=True):
     """Whether an admin who asks for a deleted image by its id is shown it."""
     most_properties: int = MAX_PROPERTIES
     """Of one image that has no more already."""
+    image_document_bytes: int = IMAGE_DOCUMENT_BYTES
+    """Of one image that is not larger already; see `model.document`."""
 
     def image_id(self, given: Any) -> str:
         """The id that a client chose, as a string; an integer becomes its decimal string.
@@ -49,6 +52,8 @@ class Contract(Struct, frozen=True, kw_only=True):
 
     def check(self, image: Image, before: Image | None = None) -> None:
         """Raise Invalid unless the contract allows this image, with the sentence that old clients look for.
+
+        Raises TooLarge when its document is too large.
 
         What was so before is nothing that this client has done: the Images API knows more statuses and formats.
         """
@@ -74,6 +79,7 @@ class Contract(Struct, frozen=True, kw_only=True):
         if self.disk_formats is not None and is_new("disk_format", "container_format") and _is_mixed(formats):
             raise Invalid("Invalid mix of disk and container formats.")
         _check_sizes(image, max(self.most_properties, len(before.properties) if before else 0))
+        check_document(before, image, self.image_document_bytes)
 
 
 def _is_mixed(formats: set[str | None]) -> bool:

@@ -12,6 +12,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from glance_registry.model.access import Caller, may_publicize
+from glance_registry.model.contract import Contract
+from glance_registry.model.document import check_document
 from glance_registry.model.errors import Conflict, Forbidden, Invalid, NotFound, TooLarge
 from glance_registry.model.image import (
     LONGEST_NAME,
@@ -129,7 +131,7 @@ def all_of(steps: Sequence[Step]) -> Step:
     return step
 
 
-def check_may_revise(caller: Caller, before: Image, after: Image, most_properties: int) -> None:
+def check_may_revise(caller: Caller, before: Image, after: Image, contract: Contract) -> None:
     """Raise unless the caller, who may modify the image, may make this of it, and it is one that can be kept."""
     if after.owner != before.owner and not caller.writer:
         raise Forbidden("Only an admin gives an image to another project.")
@@ -139,18 +141,18 @@ def check_may_revise(caller: Caller, before: Image, after: Image, most_propertie
         if getattr(after, name) != getattr(before, name) and before.status not in (QUEUED, "importing"):
             raise Forbidden(f"{name} can be changed only while the image is queued.")
     check_may_place(caller, before, after)
-    _check_sizes(before, after, most_properties)
+    _check_sizes(before, after, contract)
 
 
-def check_may_create(caller: Caller, image: Image, most_properties: int) -> None:
+def check_may_create(caller: Caller, image: Image, contract: Contract) -> None:
     """Raise unless the caller may register this image, and it is one that can be kept."""
     if not caller.writer and image.owner != caller.project:
         raise Forbidden(f"You are not permitted to create images owned by '{image.owner}'.")
     if image.visibility == PUBLIC:
         _check_may_publicize(caller)
-    nothing = replace(image, status=QUEUED, properties={}, tags=(), locations=())
+    nothing = replace(image, status=QUEUED, name=None, properties={}, tags=(), locations=())
     check_may_place(caller, nothing, image)
-    _check_sizes(nothing, image, most_properties)
+    _check_sizes(nothing, image, contract)
 
 
 def _check_may_publicize(caller: Caller) -> None:
@@ -158,10 +160,10 @@ def _check_may_publicize(caller: Caller) -> None:
         raise Forbidden("You are not permitted to make an image public.")
 
 
-def _check_sizes(before: Image, after: Image, most_properties: int) -> None:
+def _check_sizes(before: Image, after: Image, contract: Contract) -> None:
     """Only what is new must be short enough: an image that has more already can still be renamed."""
-    if len(after.properties) > max(most_properties, len(before.properties)):
-        raise TooLarge(f"An image may have at most {most_properties} properties.")
+    if len(after.properties) > max(contract.most_properties, len(before.properties)):
+        raise TooLarge(f"An image may have at most {contract.most_properties} properties.")
     if len(after.tags) > max(MAX_TAGS, len(before.tags)):
         raise TooLarge(f"An image may have at most {MAX_TAGS} tags.")
     for tag in set(after.tags) - set(before.tags):
@@ -172,3 +174,4 @@ def _check_sizes(before: Image, after: Image, most_properties: int) -> None:
             raise Invalid(f"A property's name must have 1 to {LONGEST_NAME} characters.")
         if len(value) > LONGEST_VALUE:
             raise Invalid(f"Property '{name}' is longer than {LONGEST_VALUE} characters.")
+    check_document(before, after, contract.image_document_bytes)

@@ -5,13 +5,13 @@ Source: the registry protocol, section 3, identity. The headers of anybody else 
 """
 
 from collections.abc import Iterable
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from glance_registry.api.identity import Identify
 from glance_registry.api.identity.header import sole_header
+from glance_registry.api.networks import is_within, read_networks
 from glance_registry.api.request import Request
 from glance_registry.model.access import ANONYMOUS, Caller, identified
-from glance_registry.model.errors import Forbidden, Invalid
+from glance_registry.model.errors import Forbidden
 
 _STATUS = "x-identity-status"
 _USER = "x-user-id"
@@ -21,13 +21,13 @@ _ROLES = "x-roles"
 
 def trust_headers(trusted: Iterable[str], writer_roles: Iterable[str]) -> Identify:
     """Believe the identity headers that come from these addresses or networks. Raises Invalid for a wrong one."""
-    networks = [_network(text) for text in trusted]
+    networks = read_networks(trusted, "[identity] trusted_addresses")
     writers = frozenset(role.lower() for role in writer_roles)
 
     async def identify(request: Request) -> Caller:
         if request.headers.get(_STATUS) is None:
             return ANONYMOUS
-        if not _is_trusted(request.client.host if request.client else "", networks):
+        if not is_within(request.client.host if request.client else "", networks):
             raise Forbidden("Identity headers are not accepted from this address.")
         # "X-Identity-Status: Confirmed (exactly)".
         if sole_header(request, _STATUS) != "Confirmed":
@@ -37,20 +37,3 @@ def trust_headers(trusted: Iterable[str], writer_roles: Iterable[str]) -> Identi
         return identified(sole_header(request, _USER), project, roles - {""}, writers)
 
     return identify
-
-
-def _network(text: str) -> IPv4Network | IPv6Network:
-    try:
-        return ip_network(text.strip())
-    except ValueError:
-        raise Invalid(f"[identity] trusted_addresses: '{text}' is neither an address nor a network.") from None
-
-
-def _is_trusted(host: str, networks: list[IPv4Network | IPv6Network]) -> bool:
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return False
-    if isinstance(address, IPv6Address) and address.ipv4_mapped:
-        address = address.ipv4_mapped
-    return any(address in network for network in networks)

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Registry API's calls on images: parse, run one operation, answer."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 
-from glance_registry.api.answer import Answer, encoded_answer
+from msgspec.structs import replace
+
+from glance_registry.api.answer import Answer, encoded_answer, streamed_answer
 from glance_registry.api.registry import wire
 from glance_registry.api.registry.headers import image_headers
 from glance_registry.api.registry.query import read_query
@@ -12,19 +14,17 @@ from glance_registry.api.request import Request
 from glance_registry.catalogue import images
 from glance_registry.model.access import owner_of_new
 from glance_registry.model.image import Image
-from glance_registry.model.query import Query
+from glance_registry.model.query import Page, Query
 
 
 async def list_images(request: Request) -> Answer:
     """Brief information about public images."""
-    found = await request.registry.catalogue.read(images.find, _query(request), request.caller)
-    return _page(wire.brief_json, found)
+    return await _page(request, wire.brief_json)
 
 
 async def list_images_detail(request: Request) -> Answer:
     """Detailed information about public images."""
-    found = await request.registry.catalogue.read(images.find, _query(request), request.caller)
-    return _page(wire.shown_json, found)
+    return await _page(request, wire.shown_json)
 
 
 async def show_image(request: Request) -> Answer:
@@ -74,9 +74,31 @@ def _one(image: Image) -> Answer:
     return encoded_answer(b'{"image":%b}' % rendered(wire.shown_json, image))
 
 
-def _page(render: Callable[[Image], bytes], found: Iterable[Image]) -> Answer:
-    """As `wire.ShownImages` or `wire.BriefImages` says."""
-    return encoded_answer(b'{"images":[%b]}' % b",".join([rendered(render, image) for image in found]))
+async def _page(request: Request, render: Callable[[Image], bytes]) -> Answer:
+    """As `wire.ShownImages` or `wire.BriefImages` says.
+
+    Compat: a page that is too large to be read at once is read and sent in parts and not cut. Clients take a page with
+    fewer images than their limit for the last one.
+    """
+    query = _query(request)
+    found = await request.registry.catalogue.read(images.find, query, request.caller)
+    shown = b",".join([rendered(render, image) for image in found])
+    if not found.cut:
+        return encoded_answer(b'{"images":[%b]}' % shown)
+    return streamed_answer(b'{"images":[%b' % shown, _following(request, render, query, found))
+
+
+async def _following(
+    request: Request, render: Callable[[Image], bytes], query: Query, found: images.Found
+) -> AsyncIterator[bytes]:
+    """The rest of a page after its first images, a part for each read, to the end of the JSON."""
+    while found.cut:
+        rest = Page(query.page.limit - len(found), found[-1].id)
+        query = replace(query, page=rest)
+        found = await request.registry.catalogue.read(images.find, query, request.caller)
+        for image in found:
+            yield b"," + rendered(render, image)
+    yield b"]}"
 
 
 def _query(request: Request) -> Query:

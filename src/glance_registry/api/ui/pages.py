@@ -59,7 +59,7 @@ async def list_images(request: Request) -> Answer:
     registry = request.registry
     listing = read_listing(request.scope["query_string"], registry.default_page, registry.largest_page)
     found = await registry.catalogue.read(images.find, listing.query, request.caller)
-    full = found and len(found) == listing.query.page.limit
+    full = found and (found.cut or len(found) == listing.query.page.limit)
     return _page(
         request,
         "images.html",

@@ -27,8 +27,8 @@ async def list_images(request: Request) -> Answer:
     asked = read_query(request.scope["query_string"], registry.default_page, registry.largest_page)
     found = await registry.catalogue.read(images.find, asked.query, request.caller)
     listed = wire.ListedImages([msgspec.Raw(wire.shown_json(image, registry.offer)) for image in found], asked.first)
-    # "`next` whenever the page is full"; an empty page is never full.
-    if found and len(found) == asked.query.page.limit:
+    # "`next` whenever the page is full", also of bytes; an empty page is never full.
+    if found and (found.cut or len(found) == asked.query.page.limit):
         listed.next = asked.following(found[-1].id)
     body = _encode(listed)
     return conditional.answer(request, body, conditional.body_etag(body))
@@ -48,7 +48,7 @@ async def create_image(request: Request) -> Answer:
     image_id, given_owner = fields.pop("id", None) or registry.new_id(), fields.pop("owner", None)
     owner = given_owner if given_owner is not None else owner_of_new(request.caller, None)
     image = Image(id=image_id, created_at=now, updated_at=now, status=QUEUED, owner=owner, **fields)
-    check_may_create(request.caller, image, registry.contract.most_properties)
+    check_may_create(request.caller, image, registry.contract)
     added = await registry.catalogue.write(images.add, image, registry.most_images)
     return _one(request, added, HTTPStatus.CREATED)
 

@@ -10,7 +10,6 @@ from glance_registry.model.revision import Step
 async def revise(request: Request, step: Step) -> Image:
     """The image that the request names after this step, as it is kept. Raises what `images.revise` raises."""
     registry = request.registry
-    most_properties = registry.contract.most_properties
     return await registry.catalogue.write(
-        images.revise, request.image_id, step, registry.now(), request.caller, most_properties
+        images.revise, request.image_id, step, registry.now(), request.caller, registry.contract
     )
