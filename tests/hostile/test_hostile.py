@@ -8,6 +8,8 @@ import resource
 import signal
 import statistics
 import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -61,13 +63,20 @@ class Siege:
         own = server.http.get("/v2/images?limit=5&sort=id:asc", headers=headers).json()["images"]
         self._gets = [f"{path}/{image['id']}" for image in own for path in ("/images", "/v2/images")]
         self._headers = headers
+        self._victims: list[Victim] = []
         self.victim = self.visit(server)
         self.alone = self.victim.measure()
         assert not self.victim.refused
 
     def visit(self, server: Server) -> Victim:
         """The victim as a caller of another server over the same catalogue."""
-        return Victim(server, self._headers, self._gets, ["/images/detail?limit=10", "/v2/images?limit=10"])
+        victim = Victim(server, self._headers, self._gets, ["/images/detail?limit=10", "/v2/images?limit=10"])
+        self._victims.append(victim)
+        return victim
+
+    def end(self) -> None:
+        for victim in self._victims:
+            victim.close()
 
     def note(self, what: str, value: object) -> None:
         self._figure(f"hostile callers, {self._name}: {what}", value)
@@ -107,6 +116,22 @@ class Siege:
         }
 
 
+Besiege = Callable[..., Siege]
+
+
+@pytest.fixture
+def besiege(engine: str, figure: Figure) -> Iterator[Besiege]:
+    """Makes the siege of a server; `headers` are the victim's."""
+    with ExitStack() as stack:
+
+        def begin(server: Server, headers: dict[str, str] | None = None) -> Siege:
+            siege = Siege(server, engine, figure, headers)
+            stack.callback(siege.end)
+            return siege
+
+        yield begin
+
+
 def attack(server: Server, connections: int, requests: list[str], **options: Any) -> Attack:
     return Attack(port=server.port, connections=connections, requests=requests, **options)
 
@@ -115,28 +140,28 @@ def heavy(server: Server, connections: int = 100, **options: Any) -> Attack:
     return attack(server, connections, [get(path, ATTACKER) for path in UNSELECTIVE], **options)
 
 
-def test_a_hundred_clients_with_unselective_filters(start: Start, engine: str, figure: Figure) -> None:
+def test_a_hundred_clients_with_unselective_filters(start: Start, besiege: Besiege) -> None:
     server = start()
-    siege = Siege(server, engine, figure)
+    siege = besiege(server)
 
     (outcome,) = siege.bear("100 with unselective filters", heavy(server))
 
     assert outcome.answers.get(200)  # They are slowed down, not shut out.
 
 
-def test_four_hundred_sockets_that_scrape_the_metrics(start: Start, engine: str, figure: Figure) -> None:
+def test_four_hundred_sockets_that_scrape_the_metrics(start: Start, besiege: Besiege) -> None:
     server = start()
-    siege = Siege(server, engine, figure)
+    siege = besiege(server)
 
     siege.bear("400 that scrape /metrics", attack(server, 400, [get("/metrics")], address="127.0.0.9"))
 
 
-def test_a_hundred_lists_of_the_largest_images(start: Start, engine: str, figure: Figure) -> None:
+def test_a_hundred_lists_of_the_largest_images(start: Start, besiege: Besiege) -> None:
     server = start(popen={"preexec_fn": _limit_memory})
     bodies = [_largest(server, character) for character in ("v", "\x01")]
     for number in range(BIG_IMAGES):
         assert server.http.post("/images", headers=BIG, json=bodies[number % 2]).status_code == 200
-    siege = Siege(server, engine, figure)
+    siege = besiege(server)
     siege.note("a big image as JSON, bytes", max(len(json.dumps(body)) for body in bodies))
     paths = ("/images/detail?limit=1000", "/v2/images?limit=1000", "/v2/images?limit=1000&sort=name:asc")
     requests = [get(f"{path}&name=big", BIG) for path in paths]
@@ -169,7 +194,7 @@ def _largest(server: Server, character: str) -> dict[str, Any]:
     return {"image": {**fields, "properties": properties}}
 
 
-def test_hundreds_of_wrong_passwords_at_once(start: Start, engine: str, figure: Figure, tmp_path: Path) -> None:
+def test_hundreds_of_wrong_passwords_at_once(start: Start, besiege: Besiege, tmp_path: Path) -> None:
     """Attackers come from an address of their own and guess for a known user, too."""
     names = [f"user{number}" for number in range(2 * ROUNDS * 3)]
     hashed = new_hash("right")
@@ -184,7 +209,7 @@ def test_hundreds_of_wrong_passwords_at_once(start: Start, engine: str, figure: 
             "users_file": tmp_path / "users",
         }
     )
-    siege = Siege(server, engine, figure, _password("known", "right"))
+    siege = besiege(server, _password("known", "right"))
     alone = _measure_newcomers(siege.victim, names[: ROUNDS * 3])
     wrong = [
         get("/v2/images?limit=1", _password("known" if number % 4 == 0 else f"guess{number}", f"wrong{number}"))
@@ -218,14 +243,14 @@ def _measure_newcomers(victim: Victim, names: list[str]) -> dict[str, Waits]:
     return {"first list": Waits(statistics.median(rounds), max(waits))}
 
 
-def test_a_log_that_nobody_reads(start: Start, engine: str, figure: Figure) -> None:
+def test_a_log_that_nobody_reads(start: Start, besiege: Besiege) -> None:
     ours, theirs = os.pipe()
 
     def print_there() -> None:
         os.dup2(theirs, 1)
         os.dup2(theirs, 2)
 
-    siege = Siege(start(), engine, figure)
+    siege = besiege(start())
     server = start(popen={"preexec_fn": print_there})
     os.close(theirs)
     try:
@@ -242,16 +267,16 @@ def test_a_log_that_nobody_reads(start: Start, engine: str, figure: Figure) -> N
     assert status == 0
 
 
-def test_clients_that_ask_and_go_away_at_once(start: Start, engine: str, figure: Figure) -> None:
+def test_clients_that_ask_and_go_away_at_once(start: Start, besiege: Besiege) -> None:
     server = start()
-    siege = Siege(server, engine, figure)
+    siege = besiege(server)
 
     siege.bear("100 that ask and go away at once", heavy(server, leaves=True))
 
 
-def test_the_program_stops_while_it_is_attacked(start: Start, engine: str, figure: Figure) -> None:
+def test_the_program_stops_while_it_is_attacked(start: Start, besiege: Besiege) -> None:
     server = start()
-    siege = Siege(server, engine, figure)
+    siege = besiege(server)
 
     with attacked(heavy(server), heavy(server, leaves=True)):
         siege.victim.measure(rounds=1)
