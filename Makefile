@@ -48,7 +48,7 @@ test: $(VENV)/test.stamp $(VENV)/keystone.stamp $(VENV)/clients.stamp $(VENV)/pa
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 .PHONY: nightly
-nightly: $(VENV)/test.stamp $(VENV)/keystone.stamp $(VENV)/tempest.stamp $(VENV)/patroni.stamp $(VENV)/fuzz.stamp $(VENV)/browser.stamp  ## What takes long, or needs a browser: crashes, failovers, races, fuzz, pages; prints the figures of docs/reliability.md
+nightly: $(VENV)/test.stamp $(VENV)/keystone.stamp $(VENV)/tempest.stamp $(VENV)/patroni.stamp $(VENV)/fuzz.stamp $(VENV)/browser.stamp  ## What takes long, or needs a browser: crashes, failovers, races, fuzz, hostile callers, pages; prints the figures of docs/reliability.md
 	$(BIN)/python -m pytest -m nightly --figures $(VENV)/figures.md $(OPTIONS)
 
 .PHONY: cluster

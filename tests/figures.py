@@ -12,6 +12,12 @@ _seen = pytest.StashKey[dict[str, str]]()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--figures", metavar="FILE", help="Print what tests measured, and write it to FILE as Markdown.")
+    parser.addoption(
+        "--images",
+        type=int,
+        default=120_000,
+        help="Images in the catalogue that hostile callers attack (tests/hostile).",
+    )
 
 
 @pytest.fixture
