@@ -3,7 +3,9 @@
 
 import asyncio
 import json
+import re
 import sqlite3
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Engine, event, text
 from tests.catalogue.examples import upgrade
 from tests.conftest import Client
 
@@ -121,6 +123,12 @@ IN_FULL = {
 }
 
 
+def details(connection: Connection) -> list[str]:
+    kind = connection.dialect.name
+    found = [connection.execute(text(query), {"own": schema.VERSION_TABLE}) for query in IN_FULL[kind]]
+    return sorted(" ".join(" ".join(map(str, row)).split()) for result in found for row in result)
+
+
 def test_the_migrated_schema_is_the_one_of_the_tables_in_every_detail(
     empty_database: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -129,11 +137,61 @@ def test_the_migrated_schema_is_the_one_of_the_tables_in_every_detail(
     upgrade(empty_database)
     run(created, metadata.create_all)
 
-    def details(connection: Connection) -> list[Any]:
-        found = [connection.execute(text(query), {"own": schema.VERSION_TABLE}) for query in IN_FULL[kind]]
-        return sorted(" ".join(" ".join(map(str, row)).split()) for result in found for row in result)
-
     assert run(empty_database, details) == run(created, details)
+
+
+# The statements of each step as its release ran them on an empty database. Never edit them: that a step still runs
+# the same ones is what the first test below asserts.
+SQL = Path(__file__).parent / "steps"
+CHANGES = re.compile(r"\s*(CREATE|ALTER|DROP|INSERT|UPDATE)\b")
+
+
+def own_sql(database: str, step: str) -> list[str]:
+    kind = "sqlite" if database.startswith("sqlite") else "postgresql"
+    return (SQL / f"{step}.{kind}.sql").read_text().removesuffix("\n").split("\n--\n")
+
+
+def test_each_step_still_runs_the_statements_of_its_release(empty_database: str) -> None:
+    sent: list[str] = []
+
+    def note(connection: Any, cursor: Any, statement: str, *others: Any) -> None:
+        if CHANGES.match(statement) and "compatible_since" not in statement:
+            lines = statement.strip().replace("\t", "    ").splitlines()
+            sent.append("\n".join(line.rstrip() for line in lines))
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        upgrade(empty_database)
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+
+    assert sent == [statement for step in STEPS for statement in own_sql(empty_database, step)]
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_database_made_by_each_step_s_own_sql_ends_at_today_s_schema(
+    empty_database: str, step: str, make_database: Callable[[str], str]
+) -> None:
+    def make(connection: Connection) -> None:
+        for each in STEPS[: STEPS.index(step) + 1]:
+            for statement in own_sql(empty_database, each):
+                connection.exec_driver_sql(statement).close()
+
+    run(empty_database, make)
+    fill(empty_database, 12)
+    if step >= "0003":
+        run(empty_database, index_properties)
+
+    upgrade(empty_database)
+
+    client = Client(Settings(database=empty_database))
+    assert client.show("i0")["properties"] == {"arch": "x86_64", "number": "0", "long": "ä" * 1000}
+    assert len(client.get("/images", params={"property-long": "ä" * 1000}).json()["images"]) == 11
+    searched = client.get("/v2/images", params={"q": "natty 5"}).json()["images"]
+    assert [image["id"] for image in searched] == ["i5"]
+    client.close()
+    today = make_database("sqlite" if empty_database.startswith("sqlite") else "postgresql")
+    assert run(empty_database, details) == run(today, details)
 
 
 @pytest.mark.parametrize("step", OLD_STEPS)

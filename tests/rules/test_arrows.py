@@ -69,6 +69,19 @@ def test_the_model_is_pure(module: Module) -> None:
     assert called & (CLOCKS | {"open", "input", "print", "__import__"}) == set()
 
 
+MIGRATIONS = [module for module in MODULES if module.name.startswith("catalogue.migrations.")]
+
+
+def test_there_are_migrations_to_check() -> None:
+    assert "catalogue.migrations.versions.0001_images" in {module.name for module in MIGRATIONS}
+
+
+@pytest.mark.parametrize("module", MIGRATIONS, ids=lambda module: module.name)
+def test_a_migration_imports_no_live_code(module: Module) -> None:
+    """A step must do tomorrow what it did in its own release."""
+    assert {name for name in ours(module) if not name.startswith("catalogue.migrations.")} == set()
+
+
 def test_no_two_modules_import_each_other() -> None:
     imports = {module.name: ours(module) for module in MODULES}
 

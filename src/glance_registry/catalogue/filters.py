@@ -27,8 +27,6 @@ _OPERATORS: dict[str, Callable[[Any, Any], ColumnElement[bool]]] = {
     "lt": operator.lt,
 }
 IN = "in"
-RANGE = ("eq", "ge", "gt", "le", "lt")
-"""The operators that an index serves in its order."""
 
 SINCE = "since"
 HIDDEN = "os_hidden"

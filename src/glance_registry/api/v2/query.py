@@ -24,7 +24,6 @@ from glance_registry.model.query import SORT_DIRECTIONS, SORT_KEYS, TAG, Filter,
 from glance_registry.model.words import read_terms
 
 PATH = "/v2/images"
-MOST_SORT_KEYS = len(SORT_KEYS)
 MOST_CONDITIONS = 64
 """Filters of one list: each is a part of the statement."""
 

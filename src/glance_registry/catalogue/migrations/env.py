@@ -3,13 +3,9 @@
 
 from alembic import context
 
-from glance_registry.catalogue.indexes import metadata
-from glance_registry.catalogue.schema import VERSION_TABLE
-
 context.configure(
     connection=context.config.attributes["connection"],
-    target_metadata=metadata,
-    version_table=VERSION_TABLE,
+    version_table=context.config.attributes["version_table"],
     # The transaction is the caller's: it holds all steps and their records.
     transactional_ddl=False,
 )

@@ -2,11 +2,10 @@
 """Members of images, and the index of properties that filters search."""
 
 import json
+from hashlib import sha256
 
 import sqlalchemy as sa
 from alembic import op
-
-from glance_registry.catalogue.properties import search_key
 
 revision = "0003"
 down_revision = "0002"
@@ -56,10 +55,15 @@ def _fill(properties: sa.Table) -> None:
         .limit(_AT_ONCE)
     ).all():
         entries = [
-            {"name": name, "value": search_key(value), "created_at": row.created_at, "image_number": row.number}
+            {"name": name, "value": _search_key(value), "created_at": row.created_at, "image_number": row.number}
             for row in rows
             for name, value in json.loads(row.properties).items()
         ]
         if entries:
             connection.execute(sa.insert(properties), entries)
         done = rows[-1].number
+
+
+def _search_key(value: str) -> str:
+    """A short value as it is; the start of a long one and its SHA-256."""
+    return value if len(value) <= 255 else value[:192] + sha256(value.encode()).hexdigest()

@@ -1,0 +1,18 @@
+CREATE TABLE image_properties (
+    name VARCHAR(255) COLLATE "C" NOT NULL,
+    value VARCHAR(256) COLLATE "C" NOT NULL,
+    created_at BIGINT NOT NULL,
+    image_number BIGINT NOT NULL,
+    PRIMARY KEY (name, value, created_at, image_number)
+)
+--
+CREATE TABLE image_members (
+    member_id VARCHAR(255) COLLATE "C" NOT NULL,
+    image_number BIGINT NOT NULL,
+    can_share BOOLEAN NOT NULL,
+    PRIMARY KEY (member_id, image_number)
+)
+--
+CREATE INDEX image_members_image ON image_members (image_number)
+--
+UPDATE glance_registry_version SET version_num='0003' WHERE glance_registry_version.version_num = '0002'
