@@ -8,6 +8,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -111,6 +112,10 @@ class PostgreSQL:
 
     def stop(self) -> None:
         self._server.cleanup()
+
+
+API_SERVERS = partial(Settings, contract="queens", clients="api_servers", identity_mode="context")
+"""How the registry is set up for the API servers of 2012-2019, which pass on who their users are."""
 
 
 class Verbs:
@@ -322,7 +327,7 @@ def queens(database: str) -> Iterator[Client]:
 @pytest.fixture
 def context(database: str) -> Iterator[Client]:
     """A registry with the queens contract that trusts identity headers; see `Client.caller`."""
-    client = Client(Settings(database=database, contract="queens", identity_mode="context"))
+    client = Client(API_SERVERS(database=database))
     yield client
     client.close()
 
@@ -330,7 +335,7 @@ def context(database: str) -> Iterator[Client]:
 @pytest.fixture
 def sqlite_context(sqlite_database: str) -> Iterator[Client]:
     """The same, where the engine makes no difference."""
-    client = Client(Settings(database=sqlite_database, contract="queens", identity_mode="context"))
+    client = Client(API_SERVERS(database=sqlite_database))
     yield client
     client.close()
 

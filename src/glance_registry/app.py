@@ -15,10 +15,13 @@ from glance_registry.api.identity.context import trust_headers
 from glance_registry.api.metrics import Metrics
 from glance_registry.api.networks import read_networks
 from glance_registry.api.openapi import describe
+from glance_registry.api.registry.routes import ROUTES as REGISTRY
 from glance_registry.api.request import Registry, RequestLog
-from glance_registry.api.routes import ROUTES
+from glance_registry.api.route import Route
+from glance_registry.api.routes import OPERATION
 from glance_registry.api.ui.routes import PAGES
 from glance_registry.api.v2.offer import Offer
+from glance_registry.api.v2.routes import ROUTES as IMAGES
 from glance_registry.api.v2.schemas import load_schemas
 from glance_registry.catalogue.open import open_catalogue, read_urls
 from glance_registry.model.contract import CONTRACTS, Contract
@@ -40,6 +43,7 @@ def build(
     read_urls(settings.database, settings.replica)
 
     metrics_networks = read_networks(settings.allowed_addresses, "[metrics] allowed_addresses")
+    routes = _routes(settings)
     offer = Offer(
         public_endpoint=settings.public_endpoint,
         show_direct_url=settings.show_direct_url,
@@ -61,13 +65,13 @@ def build(
             new_id=new_id,
             metrics=Metrics(),
             metrics_networks=metrics_networks,
-            openapi=describe(ROUTES),
+            openapi=describe(routes),
             request_log=request_log,
         )
 
-    routes = (*ROUTES, *PAGES) if settings.pages else ROUTES
     hosts = check_for(settings.identity_mode == "none", settings.host, settings.allowed_hosts, settings.public_endpoint)
-    return Application(open_registry, hosts, _identify(settings, clock), routes)
+    served = (*routes, *(PAGES if settings.pages else ()))
+    return Application(open_registry, hosts, _identify(settings, clock), served)
 
 
 def contract_of(settings: Settings) -> Contract:
@@ -76,6 +80,19 @@ def contract_of(settings: Settings) -> Contract:
         CONTRACTS[settings.contract],
         most_properties=settings.most_properties,
         image_document_bytes=settings.image_document_bytes,
+        clients=settings.clients,
+        location_schemes=frozenset(scheme.lower() for scheme in settings.location_schemes),
+    )
+
+
+def _routes(settings: Settings) -> tuple[Route, ...]:
+    """What is served but for the pages. Raises Invalid when every API is switched off."""
+    if not (settings.registry_api or settings.images_api or settings.pages):
+        raise Invalid("Nothing would be served: switch on one of [api] registry, images and pages.")
+    return (
+        *OPERATION,
+        *(REGISTRY if settings.registry_api else ()),
+        *(IMAGES if settings.images_api else ()),
     )
 
 

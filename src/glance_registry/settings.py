@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from glance_registry.model.contract import CONTRACTS
+from glance_registry.model.contract import CLIENTS, CONTRACTS, LOCATION_SCHEMES, USERS
 from glance_registry.model.document import IMAGE_DOCUMENT_BYTES, MAX_IMAGE_DOCUMENT_BYTES
 from glance_registry.model.errors import Invalid
 from glance_registry.model.image import LARGEST_MAX_PROPERTIES, MAX_PROPERTIES
@@ -43,6 +43,10 @@ class Settings(Struct, frozen=True, kw_only=True):
     replica: str = ""
     read_timeout: int = 10
     contract: str = "cactus"
+    clients: str = USERS
+    location_schemes: tuple[str, ...] = tuple(sorted(LOCATION_SCHEMES))
+    registry_api: bool = True
+    images_api: bool = True
     writer_roles: tuple[str, ...] = ("admin", "service")
     identity_mode: str = "none"
     insecure_no_auth: bool = False
@@ -168,8 +172,21 @@ SETTINGS = (
         " part of the schema that clients of the Images API are given and that their bodies are checked against.",
     ),
     Setting(
-        attribute="pages", group="ui", name="enabled", kind=bool,
-        help="Serve the pages for people, under /ui.",
+        attribute="location_schemes", group="images", name="location_schemes", kind=tuple,
+        help="What the URL of a location may begin with, in both APIs. In the Images API users may name http and https"
+        " alone; the others are for writers and API servers.",
+    ),
+    Setting(
+        attribute="registry_api", group="api", name="registry", kind=bool,
+        help="Serve the Registry API: /images and /shared-images.",
+    ),
+    Setting(
+        attribute="images_api", group="api", name="images", kind=bool,
+        help="Serve the Images API: /, /versions and /v2.",
+    ),
+    Setting(
+        attribute="pages", group="api", name="pages", kind=bool, old_names=(("ui", "enabled"),),
+        help="Serve the pages for people: /ui.",
     ),
     Setting(
         attribute="allowed_addresses", group="metrics", name="allowed_addresses", kind=tuple,
@@ -194,6 +211,12 @@ SETTINGS = (
     Setting(
         attribute="contract", group="registry", name="contract", choices=tuple(CONTRACTS),
         help="What clients may write: cactus, the document of 2011, or queens, what API servers of 2012-2019 need.",
+    ),
+    Setting(
+        attribute="clients", group="registry", name="clients", choices=CLIENTS,
+        help="Who calls the Registry API. users: locations, checksum and size are written by writers and shown to"
+        " writers and admins. api_servers: API servers call in their users' names, so owners write them and whoever"
+        " sees an image sees its locations; nobody else may reach the port then.",
     ),
     Setting(
         attribute="writer_roles", group="registry", name="writer_role", kind=tuple,

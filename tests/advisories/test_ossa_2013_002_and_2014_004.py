@@ -108,7 +108,7 @@ def test_no_error_and_no_log_line_has_a_location(
 
 
 def test_what_succeeds_is_not_logged_either(database: str, caplog: pytest.LogCaptureFixture) -> None:
-    client = Client(Settings(database=database, contract="queens", identity_mode="context"))
+    client = Client(Settings(database=database, contract="queens", clients="api_servers", identity_mode="context"))
     owner = client.caller("o")
     owner = Caller(client, {**owner.headers, **TOKEN})
 

@@ -35,7 +35,7 @@ def test_answers_have_the_listed_fields_and_no_others(client: Client, image: dic
     assert set(brief) == BRIEF
     assert set(image) == set(detailed) == set(client.show(image["id"])) == set(updated) == SHOWN
     assert set(client.delete(path).json()["image"]) == SHOWN
-    assert set(image["location_data"][0]) == {"id", "url", "metadata", "status"}
+    assert set(image["location_data"][0]) == {"url", "metadata", "status"}
     assert "hunter2" not in str([image, brief, detailed, updated])
 
 

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """OSSA-2014-041, -2015-002 (CVE-2014-9493, -2015-1195), -2014-012: files read, and commands run, by a location.
 
-To the registry a location is text: it keeps it for the API servers, and never opens what it names.
+To the registry a location is text, of a scheme that a setting allows: it keeps it for the API servers, and never opens
+what it names.
 """
 
 import ast
@@ -19,8 +20,13 @@ LOCATIONS = [
     "file:///../../etc/shadow",
     "http://169.254.169.254/latest/meta-data",
     "sheepdog://;touch /tmp/x;",
+]
+NO_LOCATIONS = [
     "../../x",
     "\n--output=/tmp/x",
+    "file:///tmp/x\n--output=/tmp/x",
+    "javascript://x/%0aalert(1)",
+    "gopher://x/",
 ]
 # What could open a location. The one that calls out is the identity mode keystone, which never sees an image.
 OPENERS = {"subprocess", "httpx", "urllib.request", "http.client", "socket", "ftplib", "shutil", "pty"}
@@ -35,7 +41,20 @@ def test_a_location_is_kept_as_it_is_given(sqlite_client: Client, location: str)
     assert [place["url"] for place in image["location_data"]] == [location]
 
 
-@pytest.mark.parametrize("location", [*LOCATIONS, "rbd://pool/others/disk", "FILE:///etc/passwd", "file:/etc/passwd"])
+@pytest.mark.parametrize("location", NO_LOCATIONS)
+@pytest.mark.parametrize("field", ["location", "location_data"])
+def test_what_no_store_makes_is_no_location_whoever_names_it(sqlite_client: Client, location: str, field: str) -> None:
+    given = {"location": location} if field == "location" else {"location_data": [{"url": location}]}
+    image = sqlite_client.add()
+
+    assert sqlite_client.put(f"/images/{image['id']}", {"image": given}).status_code == 400
+    assert sqlite_client.post(f"/v2/images/{image['id']}/locations", {"url": location}).status_code in (400, 409)
+    assert sqlite_client.show(image["id"]) == image
+
+
+@pytest.mark.parametrize(
+    "location", [*LOCATIONS, *NO_LOCATIONS, "rbd://pool/others/disk", "FILE:///etc/passwd", "file:/etc/passwd"]
+)
 def test_a_user_of_the_images_api_names_no_file_or_disk_of_a_compute_host(
     sqlite_context: Client, location: str
 ) -> None:

@@ -19,7 +19,7 @@ from tests.conftest import Client
 from glance_registry.settings import Settings
 
 assert False, "not run under -O"
-client = Client(Settings(database=sys.argv[1], contract="queens", identity_mode="context"))
+client = Client(Settings(database=sys.argv[1], contract="queens", clients="api_servers", identity_mode="context"))
 owner, stranger = client.caller("o"), client.caller("s")
 valid = {"name": "i", "status": "active"}
 

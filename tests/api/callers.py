@@ -7,6 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+from msgspec.structs import replace
 from tests.conftest import Client, identity
 
 from glance_registry.api.v2.patch import MEDIA_TYPES
@@ -65,8 +66,9 @@ class Registry:
     """One database, and three ways to it: without identities, with them, and from an address that is not trusted."""
 
     def __init__(self, database: str) -> None:
-        trusting = Settings(database=database, contract="queens", identity_mode="context", largest_page=10_000)
-        self._open = Client(Settings(database=database, contract="queens", largest_page=10_000))
+        opened = Settings(database=database, contract="queens", clients="api_servers", largest_page=10_000)
+        trusting = replace(opened, identity_mode="context")
+        self._open = Client(opened)
         self._trusted = Client(trusting)
         self._untrusted = Client(trusting, address="203.0.113.9")
 

@@ -214,45 +214,47 @@ def test_updates_of_different_fields_at_the_same_time_all_count(queens: Client) 
     assert queens.show(image["id"])["properties"] == {f"p{n}": "x" for n in range(12)}
 
 
-def _place(url: str, number: int, status: str = "active", metadata: Any = None) -> dict[str, Any]:
-    return {"id": number, "url": url, "metadata": metadata or {}, "status": status}
+def _shown(url: str, status: str = "active", metadata: Any = None) -> dict[str, Any]:
+    return {"url": url, "metadata": metadata or {}, "status": status}
 
 
 def _entry(url: str, **more: Any) -> dict[str, Any]:
     return {"url": url, **more}
 
 
-# What is given, what there is after it; at first there is A, as number 1.
+LONG = "file:///" + "x" * 4088
+
+# What is given, what there is after it; at first there is A.
 LOCATIONS: list[tuple[dict[str, Any], list[dict[str, Any]]]] = [
-    ({}, [_place(A, 1)]),
-    ({"location": None}, [_place(A, 1)]),
-    ({"location": ""}, [_place(A, 1)]),
-    ({"location_data": None}, [_place(A, 1)]),
-    ({"location_data": []}, [_place(A, 1)]),
-    ({"location": None, "location_data": []}, [_place(A, 1)]),
-    ({"location": A}, [_place(A, 1)]),
-    ({"location": B}, [_place(B, 2)]),
-    ({"location_data": [_entry(B)]}, [_place(B, 2)]),
-    ({"location": A, "location_data": [_entry(A)]}, [_place(A, 1)]),
-    ({"location": A, "location_data": [_entry(A, metadata={"k": 1})]}, [_place(A, 1, metadata={"k": 1})]),
-    ({"location": B, "location_data": [_entry(C)]}, [_place(B, 2), _place(C, 3)]),
-    ({"location": C, "location_data": [_entry(B), _entry(C)]}, [_place(B, 2), _place(C, 3)]),
-    ({"location": None, "location_data": [_entry(B), _entry(A)]}, [_place(B, 2), _place(A, 1)]),
-    ({"location_data": [_entry(A), _entry(A)]}, [_place(A, 1)]),
-    ({"location_data": [_entry(A, id=1), _entry(B, id=None)]}, [_place(A, 1), _place(B, 2)]),
-    ({"location_data": [_entry(A, status="deleted"), _entry(B)]}, [_place(A, 1, "deleted"), _place(B, 2)]),
-    ({"location_data": [_entry(A, status="pending_delete")]}, [_place(A, 1, "pending_delete")]),
-    ({"location_data": [_entry(B, extra=1)]}, [_place(B, 2)]),
-    ({"location": "x" * 4096}, [_place("x" * 4096, 2)]),
+    ({}, [_shown(A)]),
+    ({"location": None}, [_shown(A)]),
+    ({"location": ""}, [_shown(A)]),
+    ({"location_data": None}, [_shown(A)]),
+    ({"location_data": []}, [_shown(A)]),
+    ({"location": None, "location_data": []}, [_shown(A)]),
+    ({"location": A}, [_shown(A)]),
+    ({"location": B}, [_shown(B)]),
+    ({"location_data": [_entry(B)]}, [_shown(B)]),
+    ({"location": A, "location_data": [_entry(A)]}, [_shown(A)]),
+    ({"location": A, "location_data": [_entry(A, metadata={"k": 1})]}, [_shown(A, metadata={"k": 1})]),
+    ({"location": B, "location_data": [_entry(C)]}, [_shown(B), _shown(C)]),
+    ({"location": C, "location_data": [_entry(B), _entry(C)]}, [_shown(B), _shown(C)]),
+    ({"location": None, "location_data": [_entry(B), _entry(A)]}, [_shown(B), _shown(A)]),
+    ({"location_data": [_entry(A), _entry(A)]}, [_shown(A)]),
+    ({"location_data": [_entry(A, id=1), _entry(B, id=None)]}, [_shown(A), _shown(B)]),
+    ({"location_data": [_entry(A, status="deleted"), _entry(B)]}, [_shown(A, "deleted"), _shown(B)]),
+    ({"location_data": [_entry(A, status="pending_delete")]}, [_shown(A, "pending_delete")]),
+    ({"location_data": [_entry(B, extra=1)]}, [_shown(B)]),
+    ({"location": LONG}, [_shown(LONG)]),
 ]
 
 
 @pytest.mark.parametrize(("given", "after"), LOCATIONS)
-def test_locations_are_replaced_when_given_and_keep_their_numbers(
+def test_locations_are_replaced_when_given(
     registry: Client, given: dict[str, Any], after: list[dict[str, Any]]
 ) -> None:
     image = registry.add(location=A)
-    assert image["location_data"] == [_place(A, 1)]
+    assert image["location_data"] == [_shown(A)]
 
     changed = registry.put(f"/images/{image['id']}", {"image": given}).json()["image"]
 
@@ -261,18 +263,18 @@ def test_locations_are_replaced_when_given_and_keep_their_numbers(
 
 
 def test_a_location_is_shown_when_it_is_the_first_in_use(queens: Client) -> None:
-    places = [_entry(A, status="deleted"), _entry(B, status="pending_delete"), _entry(C), _entry("d://d")]
+    places = [_entry(A, status="deleted"), _entry(B, status="pending_delete"), _entry(C), _entry("http://d/d")]
 
     image = queens.add(location_data=places)
 
     assert image["location"] == C
-    assert [place["id"] for place in image["location_data"]] == [1, 2, 3, 4]
+    assert [entry["url"] for entry in image["location_data"]] == [entry["url"] for entry in places]
 
 
 WRONG_LOCATIONS: list[dict[str, Any]] = [
     {"location": 7},
     {"location": ["a"]},
-    {"location": "x" * 4097},
+    {"location": LONG + "x"},
     {"location_data": "a"},
     {"location_data": {"url": A}},
     {"location_data": [A]},
@@ -280,7 +282,7 @@ WRONG_LOCATIONS: list[dict[str, Any]] = [
     {"location_data": [_entry("")]},
     {"location_data": [_entry(A, metadata=[])]},
     {"location_data": [_entry(A, status="gone")]},
-    {"location_data": [_entry(A), _entry("x" * 4097)]},
+    {"location_data": [_entry(A), _entry(LONG + "x")]},
 ]
 
 

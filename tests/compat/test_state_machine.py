@@ -374,7 +374,7 @@ def test_whatever_callers_do_the_registry_does_what_the_protocol_says(
 ) -> None:
     clock = Clock()
     client = Client(
-        Settings(database=make_database(engine), contract="queens", identity_mode="context"),
+        Settings(database=make_database(engine), contract="queens", clients="api_servers", identity_mode="context"),
         now=clock,
     )
     machine = type("BoundMachine", (Machine,), {"client": client, "clock": clock})

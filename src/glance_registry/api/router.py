@@ -62,6 +62,7 @@ class Router:
             patterns.append(f"({'([^/]*)'.join(map(re.escape, constant))})")
             groups += 1 + len(names)
         self._match = re.compile("|".join(patterns)).fullmatch
+        self._serves_images = any(path.startswith("/v2/") for path in by_path)
 
     def find(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
         """The route and the path's variable parts. Raises NotFound, Forbidden or MethodNotAllowed."""
@@ -83,7 +84,7 @@ class Router:
                     raise NotFound("Image not found")
             return methods, parts
         given = path.split("/")
-        absent = given[2] if len(given) > 2 and given[1] == "v2" else ""
+        absent = given[2] if len(given) > 2 and given[1] == "v2" and self._serves_images else ""
         # Compat: where there is no Keystone, openstackclient looks projects up here. Refused, it takes what was typed
         # for an id; told that there is none, it stops without a word.
         if absent == "tenants":

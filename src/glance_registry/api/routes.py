@@ -6,14 +6,15 @@ from glance_registry.api.registry.routes import ROUTES as REGISTRY
 from glance_registry.api.route import Access, Route, route
 from glance_registry.api.v2.routes import ROUTES as IMAGES
 
-__all__ = ["ROUTES", "Access", "Route"]
+__all__ = ["OPERATION", "ROUTES", "Access", "Route"]
 
 OPEN = Access.OPEN
 
-ROUTES = (
+OPERATION = (
     route("GET", "/healthcheck", operation.check_health, OPEN, "text/plain"),
     route("GET", "/metrics", operation.show_metrics, OPEN, "text/plain"),
     route("GET", "/openapi.json", operation.show_openapi, OPEN, "application/json"),
-    *REGISTRY,
-    *IMAGES,
 )
+"""What operators ask, whichever APIs are switched on."""
+
+ROUTES = (*OPERATION, *REGISTRY, *IMAGES)

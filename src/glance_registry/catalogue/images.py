@@ -31,6 +31,7 @@ from glance_registry.model.contract import Contract
 from glance_registry.model.errors import Conflict, NotFound, TooLarge
 from glance_registry.model.image import Change, Image, delete, not_before
 from glance_registry.model.member import Member
+from glance_registry.model.placing import check_may_describe_bytes
 from glance_registry.model.query import Query
 from glance_registry.model.revision import check_may_revise
 
@@ -110,6 +111,7 @@ def change(
     check_may_change(caller, image)
     changed = permitted(caller, wanted).apply(image, now)
     contract.check(changed, image)
+    check_may_describe_bytes(caller, image, changed, contract)
     return _save(connection, number, image, changed)
 
 

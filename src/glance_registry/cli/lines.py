@@ -54,6 +54,8 @@ class MemberLine(ShownMember):
 
 
 class ImageLine(wire.ShownImage):
+    location_data: tuple[Location, ...]  # type: ignore[assignment]
+    """With the numbers that clients are not shown."""
     visibility: str
     tags: tuple[str, ...]
     os_hidden: bool
@@ -110,9 +112,9 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 
 def image_line(kept: Kept) -> bytes:
     image = kept.image
-    shown = structs.asdict(wire.shown(image))
+    shown = structs.asdict(wire.shown(image, with_locations=True))
     line = ImageLine(
-        **shown,
+        **{**shown, "location_data": image.locations},
         visibility=image.visibility,
         tags=image.tags,
         os_hidden=image.os_hidden,

@@ -7,9 +7,11 @@ Source: the registry protocol, section 3, identity and members.
 from msgspec import Struct
 from msgspec.structs import replace
 
+from glance_registry.model.contract import API_SERVERS, Contract
 from glance_registry.model.errors import Forbidden, Invalid, NotFound
 from glance_registry.model.image import Change, Image
 from glance_registry.model.member import Member
+from glance_registry.model.status import DEACTIVATED
 
 ADMIN_ROLE = "admin"
 LONGEST_PROJECT = 255
@@ -125,6 +127,16 @@ def check_may_see_locations(caller: Caller) -> None:
     """Raise Forbidden unless the caller is told where the bytes of every image that it sees lie."""
     if not may_see_locations(caller):
         raise Forbidden("Only API servers and admins are told where an image's bytes lie.")
+
+
+def may_read_locations(caller: Caller, image: Image, contract: Contract) -> bool:
+    """Whether the Registry API shows this caller the locations of an image that it may see.
+
+    A location may hold a password. Source: the registry protocol, section 3, Locations.
+    """
+    if contract.clients == API_SERVERS:
+        return caller.admin or image.status != DEACTIVATED
+    return may_see_locations(caller)
 
 
 def check_may_decide(caller: Caller, member_id: str) -> None:

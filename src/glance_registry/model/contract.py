@@ -18,6 +18,18 @@ AMAZON_FORMATS = frozenset({"ari", "aki", "ami"})
 
 LONGEST_FORMAT = 20
 
+USERS = "users"
+API_SERVERS = "api_servers"
+CLIENTS = (USERS, API_SERVERS)
+
+LOCATION_SCHEMES = frozenset(
+    {
+        *("http", "https", "file", "filesystem", "rbd", "cinder", "vsphere", "sheepdog", "s3", "s3+http", "s3+https"),
+        *("swift", "swift+http", "swift+https", "swift+config"),
+    }
+)
+"""What the URLs begin with that Glance's stores make, unless a setting says otherwise."""
+
 _OPAQUE_ID = re.compile(r"(?!\.{1,2}$|detail$)[A-Za-z0-9._~-]{1,36}")
 _UUID = re.compile(r"(?i:[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12})")
 
@@ -39,6 +51,10 @@ class Contract(Struct, frozen=True, kw_only=True):
     """Of one image that has no more already."""
     image_document_bytes: int = IMAGE_DOCUMENT_BYTES
     """Of one image that is not larger already; see `model.document`."""
+    clients: str = USERS
+    """Who calls: users themselves, or API servers in their users' names."""
+    location_schemes: frozenset[str] = LOCATION_SCHEMES
+    """What the URL of a location may begin with."""
 
     def image_id(self, given: Any) -> str:
         """The id that a client chose, as a string; an integer becomes its decimal string.

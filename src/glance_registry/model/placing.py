@@ -13,15 +13,14 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from glance_registry.model.access import Caller
+from glance_registry.model.contract import USERS, Contract
 from glance_registry.model.errors import Conflict, Forbidden, Invalid
 from glance_registry.model.image import ACTIVE, Image, Location, number
 from glance_registry.model.status import QUEUED, moved
 
 OPEN_SCHEMES = frozenset({"http", "https"})
-"""What a location's URL may begin with, whoever gives it. A reader sends its own request there."""
-
-TRUSTED_SCHEMES = OPEN_SCHEMES | {"s3", "rbd", "file"}
-"""What a writer's may: a compute host reads these with rights of its own, so they are not for everybody."""
+"""The schemes that users may name in the Images API: whoever reads such a location sends a request of its own. The
+other schemes of the setting are for writers: compute hosts read those with rights of their own."""
 
 DIGEST_SIZES = {"sha256": 64, "sha384": 96, "sha512": 128}
 """The algorithms whose digests count as evidence, and how many hexadecimal digits each has."""
@@ -29,6 +28,8 @@ DIGEST_SIZES = {"sha256": 64, "sha384": 96, "sha512": 128}
 MOST_LOCATIONS = 64
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)[^\s\x00-\x1f\x7f]*")
+_STORE_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://[^\x00-\x1f\x7f]*")
+"""What an API server makes of a store's location: there may be blanks in a path."""
 _HEX = re.compile(r"[0-9a-fA-F]+")
 
 
@@ -65,30 +66,65 @@ def placed(image: Image, places: Sequence[Location | Place]) -> Image:
     return moved(located, ACTIVE) if image.status == QUEUED else located
 
 
-def check_may_place(caller: Caller, before: Image, after: Image) -> None:
-    """Raise unless the caller may say that the bytes lie where they did not lie before.
+def check_may_place(caller: Caller, before: Image, after: Image, schemes: frozenset[str]) -> None:
+    """Raise unless the caller may add these locations in the Images API; `schemes` are all that the setting allows.
 
     Raises Invalid for a url that nobody may give, Forbidden for one that this caller may not.
     """
-    known = {place.url for place in before.locations}
-    for url in [place.url for place in after.locations if place.url not in known]:
+    for url in _new_urls(before, after):
         if before.status != QUEUED and not caller.writer:
             raise Forbidden("Only a queued image can be given a location.")
-        check_url(url, TRUSTED_SCHEMES if caller.writer else OPEN_SCHEMES)
+        if has_credentials(url):
+            raise Invalid("A location must not hold credentials: everybody who may see it would have them.")
+        scheme = _scheme(url)
+        if scheme not in schemes:
+            raise Invalid(_scheme_sentence(schemes))
+        if not caller.writer and scheme not in OPEN_SCHEMES:
+            raise Forbidden(_scheme_sentence(schemes & OPEN_SCHEMES))
 
 
-def check_url(url: str, schemes: frozenset[str]) -> None:
-    """Raise Invalid for a URL that nobody may give: a broken one, one with credentials, one of another scheme than
-    all of ours; Forbidden for a scheme that is ours and not one of these."""
+def check_may_describe_bytes(caller: Caller, before: Image | None, after: Image, contract: Contract) -> None:
+    """Raise unless the caller may say in the Registry API where an image's bytes lie and what they are.
+
+    Raises Forbidden when users call and this one is no writer, Invalid for a location of a scheme that the setting
+    does not allow. Source: the registry protocol, section 3, Locations.
+    """
+    if contract.clients == USERS and not caller.writer:
+        changed = [name for name in _OF_BYTES if getattr(after, name) != getattr(before, name, _NOTHING[name])]
+        if changed:
+            raise Forbidden(
+                f"Field '{changed[0]}' is written by API servers alone: users do not say where an image's bytes lie"
+                " or what they are."
+            )
+    for url in _new_urls(before, after):
+        if _scheme(url, _STORE_URL) not in contract.location_schemes:
+            raise Invalid(_scheme_sentence(contract.location_schemes))
+
+
+def has_credentials(url: str) -> bool:
+    """Whether a URL holds a user's name or a password."""
     parts = _URL.fullmatch(url)
+    return parts is not None and "@" in parts[2]
+
+
+_OF_BYTES = ("locations", "checksum", "size")
+_NOTHING: Mapping[str, Any] = {"locations": (), "checksum": None, "size": None}
+
+
+def _new_urls(before: Image | None, after: Image) -> list[str]:
+    known = {location.url for location in before.locations} if before else set()
+    return [location.url for location in after.locations if location.url not in known]
+
+
+def _scheme(url: str, pattern: re.Pattern[str] = _URL) -> str:
+    parts = pattern.fullmatch(url)
     if parts is None:
         raise Invalid("A location must be a URL as in https://images.example.com/debian.qcow2.")
-    if "@" in parts[2]:
-        raise Invalid("A location must not hold credentials: everybody who may see it would have them.")
-    scheme = parts[1].lower()
-    if scheme not in schemes:
-        refusal = Forbidden if scheme in TRUSTED_SCHEMES else Invalid
-        raise refusal(f"A location here must begin with {' or '.join(f'{name}:' for name in sorted(schemes))}.")
+    return parts[1].lower()
+
+
+def _scheme_sentence(schemes: frozenset[str]) -> str:
+    return f"A location here must begin with {' or '.join(f'{name}:' for name in sorted(schemes))}."
 
 
 def _location(place: Location | Place, kept: Mapping[str, Location]) -> Location:

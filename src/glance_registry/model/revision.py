@@ -140,7 +140,7 @@ def check_may_revise(caller: Caller, before: Image, after: Image, contract: Cont
     for name in ("disk_format", "container_format"):
         if getattr(after, name) != getattr(before, name) and before.status not in (QUEUED, "importing"):
             raise Forbidden(f"{name} can be changed only while the image is queued.")
-    check_may_place(caller, before, after)
+    check_may_place(caller, before, after, contract.location_schemes)
     _check_sizes(before, after, contract)
 
 
@@ -151,7 +151,7 @@ def check_may_create(caller: Caller, image: Image, contract: Contract) -> None:
     if image.visibility == PUBLIC:
         _check_may_publicize(caller)
     nothing = replace(image, status=QUEUED, name=None, properties={}, tags=(), locations=())
-    check_may_place(caller, nothing, image)
+    check_may_place(caller, nothing, image, contract.location_schemes)
     _check_sizes(nothing, image, contract)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from tests.conftest import Client
 
+from glance_registry.model.contract import LOCATION_SCHEMES
 from glance_registry.settings import Settings
 
 SHA = {"os_hash_algo": "sha512", "os_hash_value": "A" * 128}
@@ -168,3 +169,40 @@ def test_of_a_deactivated_image_nobody_is_told_where_the_bytes_lie(open_client: 
     assert (shown["locations"], "direct_url" in shown) == ([], False)
     assert len(writer.get(image["self"] + "/locations").json()) == 1
     assert owner.patch(image["id"], add(place("http://x/y"))).status_code in (403, 409)
+
+
+SCHEMES = sorted(LOCATION_SCHEMES)
+
+
+@pytest.mark.parametrize("scheme", [*SCHEMES, "RBD"])
+def test_a_writer_names_whatever_glance_s_stores_make_in_both_apis(sqlite_context: Client, scheme: str) -> None:
+    writer = sqlite_context.caller("services", "service")
+    url = f"{scheme}://host/pool/image"
+
+    old, new = writer.add(location=url), writer.register()
+    answer = writer.post(new["self"] + "/locations", {"url": url, "metadata": {}})
+
+    assert old["location"] == url
+    assert answer.status_code == 202, answer.text
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_user_names_web_addresses_alone(sqlite_context: Client, scheme: str) -> None:
+    owner = sqlite_context.caller("owner")
+
+    answer = owner.post(owner.register()["self"] + "/locations", {"url": f"{scheme}://host/i", "metadata": {}})
+
+    assert answer.status_code == (202 if scheme in ("http", "https") else 403)
+
+
+def test_one_setting_says_which_schemes_there_are(sqlite_database: str) -> None:
+    client = Client(Settings(database=sqlite_database, location_schemes=("https", "nfs")))
+    urls = {"https://h/i": True, "nfs://h/i": True, "http://h/i": False, "file:///i": False}
+    body = {"disk_format": "raw", "container_format": "bare", "name": "i"}
+    old = {url: client.post("/images", {"image": {**body, "location": url}}) for url in urls}
+    new = {url: client.post(client.register()["self"] + "/locations", {"url": url, "metadata": {}}) for url in urls}
+    client.close()
+
+    assert {url: answer.status_code == 200 for url, answer in old.items()} == urls
+    assert {url: answer.status_code == 202 for url, answer in new.items()} == urls
+    assert "https: or nfs:" in old["http://h/i"].text

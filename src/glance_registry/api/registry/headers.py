@@ -38,11 +38,11 @@ _NAME_SAFE = "!#$&'*+.^_`|~-"
 _NEEDS_ENCODING = re.compile(r"[\x00-\x1f\x7f]|^\s|\s$")
 
 
-def image_headers(image: Image) -> list[Header]:
+def image_headers(image: Image, with_locations: bool) -> list[Header]:
     """The headers of an image. Too many or too long properties are left out and
     counted in `x-image-meta-properties-omitted`; so is one whose name differs from another's only in case, since a
     header's name has none."""
-    shown = rendered(wire.shown, image)
+    shown = rendered(wire.shown, image, with_locations)
     encoded: list[bytes] = []
     headers = [
         (header, _value(header, value, encoded) if is_free_text else str(value).encode())
@@ -56,7 +56,8 @@ def image_headers(image: Image) -> list[Header]:
         if header not in properties:
             properties[header] = _value(header, text, encoded)
     if _are_too_many(headers, properties) or (
-        len(rendered(wire.shown_json, image)) > SURELY_SHORT_BODY and _are_too_long(headers, properties, encoded)
+        len(rendered(wire.shown_json, image, with_locations)) > SURELY_SHORT_BODY
+        and _are_too_long(headers, properties, encoded)
     ):
         properties = {}
         del encoded[encoded_fields:]

@@ -12,27 +12,28 @@ from glance_registry.api.registry.query import read_query
 from glance_registry.api.rendered import rendered
 from glance_registry.api.request import Request
 from glance_registry.catalogue import images
-from glance_registry.model.access import owner_of_new
+from glance_registry.model.access import may_read_locations, owner_of_new
 from glance_registry.model.image import Image
+from glance_registry.model.placing import check_may_describe_bytes
 from glance_registry.model.query import Page, Query
 
 
 async def list_images(request: Request) -> Answer:
     """Brief information about public images."""
-    return await _page(request, wire.brief_json)
+    return await _page(request, _brief_json)
 
 
 async def list_images_detail(request: Request) -> Answer:
     """Detailed information about public images."""
-    return await _page(request, wire.shown_json)
+    return await _page(request, _shown_json)
 
 
 async def show_image(request: Request) -> Answer:
     """Metadata about one image, in HTTP headers and in the body."""
     registry = request.registry
     image = await registry.catalogue.read(images.get, request.image_id, request.caller, registry.contract)
-    answer = _one(image)
-    answer.raw_headers += rendered(image_headers, image)
+    answer = _one(request, image)
+    answer.raw_headers += rendered(image_headers, image, may_read_locations(request.caller, image, registry.contract))
     return answer
 
 
@@ -43,8 +44,9 @@ async def create_image(request: Request) -> Answer:
     owner = owner_of_new(request.caller, wanted.fields.get("owner"))
     image = wanted.create(given_id or registry.new_id(), registry.now(), owner)
     registry.contract.check(image)
+    check_may_describe_bytes(request.caller, None, image, registry.contract)
     added = await registry.catalogue.write(images.add, image, registry.most_images)
-    return _one(added)
+    return _one(request, added)
 
 
 async def update_image(request: Request) -> Answer:
@@ -59,22 +61,22 @@ async def update_image(request: Request) -> Answer:
     changed = await registry.catalogue.write(
         images.change, request.image_id, wanted, registry.now(), request.caller, registry.contract
     )
-    return _one(changed)
+    return _one(request, changed)
 
 
 async def delete_image(request: Request) -> Answer:
     """Removes the metadata, softly, and answers the image as it is then."""
     registry = request.registry
     removed = await registry.catalogue.write(images.remove, request.image_id, registry.now(), request.caller)
-    return _one(removed)
+    return _one(request, removed)
 
 
-def _one(image: Image) -> Answer:
+def _one(request: Request, image: Image) -> Answer:
     """As `wire.OneImage` says."""
-    return encoded_answer(b'{"image":%b}' % rendered(wire.shown_json, image))
+    return encoded_answer(b'{"image":%b}' % _shown_json(request, image))
 
 
-async def _page(request: Request, render: Callable[[Image], bytes]) -> Answer:
+async def _page(request: Request, render: Callable[[Request, Image], bytes]) -> Answer:
     """As `wire.ShownImages` or `wire.BriefImages` says.
 
     Compat: a page that is too large to be read at once is read and sent in parts and not cut. Clients take a page with
@@ -82,14 +84,14 @@ async def _page(request: Request, render: Callable[[Image], bytes]) -> Answer:
     """
     query = _query(request)
     found = await request.registry.catalogue.read(images.find, query, request.caller)
-    shown = b",".join([rendered(render, image) for image in found])
+    shown = b",".join([render(request, image) for image in found])
     if not found.cut:
         return encoded_answer(b'{"images":[%b]}' % shown)
     return streamed_answer(b'{"images":[%b' % shown, _following(request, render, query, found))
 
 
 async def _following(
-    request: Request, render: Callable[[Image], bytes], query: Query, found: images.Found
+    request: Request, render: Callable[[Request, Image], bytes], query: Query, found: images.Found
 ) -> AsyncIterator[bytes]:
     """The rest of a page after its first images, a part for each read, to the end of the JSON."""
     while found.cut:
@@ -97,8 +99,16 @@ async def _following(
         query = replace(query, page=rest)
         found = await request.registry.catalogue.read(images.find, query, request.caller)
         for image in found:
-            yield b"," + rendered(render, image)
+            yield b"," + render(request, image)
     yield b"]}"
+
+
+def _brief_json(_: Request, image: Image) -> bytes:
+    return rendered(wire.brief_json, image)
+
+
+def _shown_json(request: Request, image: Image) -> bytes:
+    return rendered(wire.shown_json, image, may_read_locations(request.caller, image, request.registry.contract))
 
 
 def _query(request: Request) -> Query:

@@ -5,6 +5,7 @@ The Struct types are the shapes on the wire: they validate what comes in and des
 """
 
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -76,6 +77,18 @@ class BriefImage(Struct):
     checksum: str | None
 
 
+class ShownLocation(Struct):
+    """Without a number.
+
+    Compat: API servers of 2014.2 and later, given an `id`, look it up in a database of their own when they delete the
+    image: they have removed the bytes by then, find nothing, and make the image active again.
+    """
+
+    url: str
+    metadata: Mapping[str, Any]
+    status: str
+
+
 class ShownImage(BriefImage):
     status: str
     created_at: str
@@ -89,7 +102,7 @@ class ShownImage(BriefImage):
     protected: bool
     virtual_size: int | None
     location: str | None
-    location_data: tuple[Location, ...]
+    location_data: list[ShownLocation]
     properties: dict[str, str]
 
 
@@ -192,7 +205,8 @@ def brief(image: Image) -> BriefImage:
     )
 
 
-def shown(image: Image) -> ShownImage:
+def shown(image: Image, with_locations: bool) -> ShownImage:
+    locations = image.locations if with_locations else ()
     return ShownImage(
         id=image.id,
         name=image.name,
@@ -211,8 +225,8 @@ def shown(image: Image) -> ShownImage:
         min_ram=image.min_ram,
         protected=image.protected,
         virtual_size=image.virtual_size,
-        location=image.location,
-        location_data=image.locations,
+        location=image.location if with_locations else None,
+        location_data=[ShownLocation(location.url, location.metadata, location.status) for location in locations],
         properties=dict(image.properties),
     )
 
@@ -221,8 +235,8 @@ def brief_json(image: Image) -> bytes:
     return _encode(brief(image))
 
 
-def shown_json(image: Image) -> bytes:
-    return _encode(rendered(shown, image))
+def shown_json(image: Image, with_locations: bool) -> bytes:
+    return _encode(rendered(shown, image, with_locations))
 
 
 def timestamp(instant: datetime) -> str:

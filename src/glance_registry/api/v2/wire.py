@@ -15,7 +15,7 @@ from glance_registry.model.contract import Contract
 from glance_registry.model.errors import Forbidden
 from glance_registry.model.image import ACTIVE, LONGEST_NAME, SHARED, Image, Location
 from glance_registry.model.member import Member
-from glance_registry.model.placing import Place
+from glance_registry.model.placing import Place, has_credentials
 from glance_registry.model.revision import as_tags
 from glance_registry.model.status import DEACTIVATED
 
@@ -150,11 +150,14 @@ def _shown_json(image: Image, show_locations: bool, show_direct_url: bool) -> by
         "file": path + "/file",
         "schema": "/v2/schemas/image",
     }
-    # Of a deactivated image nobody is told here where the bytes lie.
+    # Of a deactivated image nobody is told here where the bytes lie. A URL that holds credentials, as an API server
+    # may have registered it, is for those who may GET the locations.
     if show_locations:
-        fields["locations"] = [] if image.status == DEACTIVATED else shown_locations(image.locations)
-    if show_direct_url and image.location is not None and image.status != DEACTIVATED:
-        fields["direct_url"] = image.location
+        public = [location for location in image.locations if not has_credentials(location.url)]
+        fields["locations"] = [] if image.status == DEACTIVATED else shown_locations(public)
+    url = image.location
+    if show_direct_url and url is not None and not has_credentials(url) and image.status != DEACTIVATED:
+        fields["direct_url"] = url
     for name, value in image.properties.items():
         if name not in fields and name not in _HIDDEN:
             fields[name] = value
