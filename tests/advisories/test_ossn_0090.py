@@ -20,7 +20,7 @@ FORGED = [
     {"location": "http://user:password@host/"},
     {"location": "https://images.test/plain"},
     {"location_data": [{"url": "file:///etc/shadow"}]},
-    {"location": SECRET},
+    {"location": SECRET + "0"},
     {"checksum": "f" * 32},
     {"size": 5},
     {"status": "active", "location": "https://images.test/plain", "checksum": "f" * 32, "size": 5},

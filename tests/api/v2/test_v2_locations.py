@@ -18,7 +18,12 @@ CLAIMS = {**SHA, "checksum": "b" * 32, "size": 7}
 def open_client(database: str) -> Iterator[Client]:
     """A registry that shows locations and trusts identity headers."""
     settings = Settings(
-        database=database, contract="queens", identity_mode="context", show_locations=True, show_direct_url=True
+        database=database,
+        contract="queens",
+        clients="api_servers",
+        identity_mode="context",
+        show_locations=True,
+        show_direct_url=True,
     )
     client = Client(settings)
     yield client
@@ -86,7 +91,7 @@ def test_a_writer_adds_replaces_and_removes_further_locations(open_client: Clien
         (place(**{**CLAIMS, "owner": "me"}), 400),
         (place("file:///etc/passwd"), 403),
         (place("rbd://a/b/c/d"), 403),
-        (place("filesystem:///etc/passwd"), 400),
+        (place("filesystem:///etc/passwd"), 403),
         (place("ftp://x/y"), 400),
     ],
 )
