@@ -78,7 +78,11 @@ def _identify(settings: Settings, clock: Callable[[], float]) -> Identify:
         case "none":
             return anyone
         case "context":
-            return trust_headers(settings.trusted_addresses, settings.writer_roles)
+            return trust_headers(
+                settings.trusted_addresses,
+                settings.writer_roles,
+                settings.service_roles,
+            )
         case "http_basic":
             from glance_registry.api.identity.http_basic import check_passwords
 
@@ -86,5 +90,7 @@ def _identify(settings: Settings, clock: Callable[[], float]) -> Identify:
         case "keystone":
             from glance_registry.api.identity.keystone import check_tokens
 
-            return check_tokens(settings.config_files, settings.token_cache_time, settings.writer_roles, clock)
+            return check_tokens(
+                settings.config_files, settings.token_cache_time, settings.writer_roles, settings.service_roles, clock
+            )
     raise Invalid(f"There is no identity mode '{settings.identity_mode}'.")

@@ -45,6 +45,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     identity_mode: str = "none"
     insecure_no_auth: bool = False
     trusted_addresses: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
+    service_roles: tuple[str, ...] = ("service",)
     htpasswd_file: str = ""
     users_file: str = ""
     token_cache_time: int = 60
@@ -199,6 +200,12 @@ SETTINGS = (
     Setting(
         attribute="trusted_addresses", group="identity", name="trusted_addresses", kind=tuple,
         help="Addresses or networks whose identity headers are believed in mode context.",
+    ),
+    Setting(
+        attribute="service_roles", group="identity", name="service_roles", kind=tuple,
+        old_names=((KEYSTONE_SECTION, "service_token_roles"),),
+        help="For modes keystone and context: roles of services, such as Nova and Cinder, that send a user's request"
+        " with a service token of their own; they may name locations in stores, and list locations.",
     ),
     Setting(
         attribute="htpasswd_file", group="identity", name="htpasswd_file",

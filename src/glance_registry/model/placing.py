@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from glance_registry.model.access import Caller
+from glance_registry.model.access import Caller, may_name_stores
 from glance_registry.model.errors import Conflict, Forbidden, Invalid
 from glance_registry.model.image import ACTIVE, Image, Location, number
 from glance_registry.model.status import QUEUED, moved
@@ -21,7 +21,7 @@ OPEN_SCHEMES = frozenset({"http", "https"})
 """What a location's URL may begin with, whoever gives it. A reader sends its own request there."""
 
 TRUSTED_SCHEMES = OPEN_SCHEMES | {"s3", "rbd", "file"}
-"""What a writer's may: a compute host reads these with rights of its own, so they are not for everybody."""
+"""What a writer's and a service's may: a compute host reads these with rights of its own; they are not for all."""
 
 DIGEST_SIZES = {"sha256": 64, "sha384": 96, "sha512": 128}
 """The algorithms whose digests count as evidence, and how many hexadecimal digits each has."""
@@ -74,7 +74,7 @@ def check_may_place(caller: Caller, before: Image, after: Image) -> None:
     for url in [place.url for place in after.locations if place.url not in known]:
         if before.status != QUEUED and not caller.writer:
             raise Forbidden("Only a queued image can be given a location.")
-        check_url(url, TRUSTED_SCHEMES if caller.writer else OPEN_SCHEMES)
+        check_url(url, TRUSTED_SCHEMES if may_name_stores(caller) else OPEN_SCHEMES)
 
 
 def check_url(url: str, schemes: frozenset[str]) -> None:

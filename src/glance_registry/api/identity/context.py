@@ -7,22 +7,30 @@ Source: the registry protocol, section 3, identity. The headers of anybody else 
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
+from msgspec.structs import replace
+
 from glance_registry.api.identity import Identify
 from glance_registry.api.identity.header import sole_header
 from glance_registry.api.request import Request
 from glance_registry.model.access import ANONYMOUS, Caller, identified
-from glance_registry.model.errors import Forbidden, Invalid
+from glance_registry.model.errors import Forbidden, Invalid, Unauthorized
 
 _STATUS = "x-identity-status"
 _USER = "x-user-id"
 _PROJECTS = ("x-tenant-id", "x-project-id")
 _ROLES = "x-roles"
+_SERVICE_STATUS = "x-service-identity-status"
+_SERVICE_ROLES = "x-service-roles"
+
+CHALLENGE = 'Context realm="glance-registry"'
+"""RFC 9110, section 15.5.2: a 401 must have a challenge. Only the server in front knows the real one."""
 
 
-def trust_headers(trusted: Iterable[str], writer_roles: Iterable[str]) -> Identify:
+def trust_headers(trusted: Iterable[str], writer_roles: Iterable[str], service_roles: Iterable[str] = ()) -> Identify:
     """Believe the identity headers that come from these addresses or networks. Raises Invalid for a wrong one."""
     networks = [_network(text) for text in trusted]
     writers = frozenset(role.lower() for role in writer_roles)
+    services = frozenset(role.lower() for role in service_roles)
 
     async def identify(request: Request) -> Caller:
         if request.headers.get(_STATUS) is None:
@@ -32,11 +40,30 @@ def trust_headers(trusted: Iterable[str], writer_roles: Iterable[str]) -> Identi
         # "X-Identity-Status: Confirmed (exactly)".
         if sole_header(request, _STATUS) != "Confirmed":
             return ANONYMOUS
-        roles = frozenset(role.strip().lower() for role in (sole_header(request, _ROLES) or "").split(","))
+        roles = _read_roles(request, _ROLES)
         project = sole_header(request, _PROJECTS[0]) or sole_header(request, _PROJECTS[1])
-        return identified(sole_header(request, _USER), project, roles - {""}, writers)
+        caller = identified(sole_header(request, _USER), project, roles, writers)
+        return replace(caller, service=True) if _is_vouched_for(request, services) else caller
 
     return identify
+
+
+def _is_vouched_for(request: Request, service_roles: frozenset[str]) -> bool:
+    """Whether a service with one of these roles sends the request for its user.
+
+    Raises Unauthorized when the server in front says that the service token was not good.
+    """
+    status = sole_header(request, _SERVICE_STATUS)
+    if status is None:
+        return False
+    if status != "Confirmed":
+        raise Unauthorized("The service token is not valid, or no longer.", CHALLENGE)
+    return bool(_read_roles(request, _SERVICE_ROLES) & service_roles)
+
+
+def _read_roles(request: Request, name: str) -> frozenset[str]:
+    roles = (sole_header(request, name) or "").split(",")
+    return frozenset(role.strip().lower() for role in roles) - {""}
 
 
 def _network(text: str) -> IPv4Network | IPv6Network:
