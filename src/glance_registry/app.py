@@ -82,6 +82,7 @@ def _identify(settings: Settings, clock: Callable[[], float]) -> Identify:
                 settings.trusted_addresses,
                 settings.writer_roles,
                 settings.service_roles,
+                anonymous=settings.anonymous,
             )
         case "http_basic":
             from glance_registry.api.identity.http_basic import check_passwords

@@ -26,20 +26,30 @@ CHALLENGE = 'Context realm="glance-registry"'
 """RFC 9110, section 15.5.2: a 401 must have a challenge. Only the server in front knows the real one."""
 
 
-def trust_headers(trusted: Iterable[str], writer_roles: Iterable[str], service_roles: Iterable[str] = ()) -> Identify:
-    """Believe the identity headers that come from these addresses or networks. Raises Invalid for a wrong one."""
+def trust_headers(
+    trusted: Iterable[str], writer_roles: Iterable[str], service_roles: Iterable[str] = (), *, anonymous: bool = True
+) -> Identify:
+    """Believe the identity headers that come from these addresses or networks. Raises Invalid for a wrong one.
+
+    `anonymous`: requests without an identity are served, else they are 401.
+    """
     networks = [_network(text) for text in trusted]
     writers = frozenset(role.lower() for role in writer_roles)
     services = frozenset(role.lower() for role in service_roles)
 
+    def nobody() -> Caller:
+        if not anonymous:
+            raise Unauthorized("This registry asks for an identity, which the server in front of it adds.", CHALLENGE)
+        return ANONYMOUS
+
     async def identify(request: Request) -> Caller:
         if request.headers.get(_STATUS) is None:
-            return ANONYMOUS
+            return nobody()
         if not _is_trusted(request.client.host if request.client else "", networks):
             raise Forbidden("Identity headers are not accepted from this address.")
         # "X-Identity-Status: Confirmed (exactly)".
         if sole_header(request, _STATUS) != "Confirmed":
-            return ANONYMOUS
+            return nobody()
         roles = _read_roles(request, _ROLES)
         project = sole_header(request, _PROJECTS[0]) or sole_header(request, _PROJECTS[1])
         caller = identified(sole_header(request, _USER), project, roles, writers)
