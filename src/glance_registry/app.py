@@ -102,7 +102,12 @@ def _identify(settings: Settings, clock: Callable[[], float]) -> Identify:
         case "none":
             return anyone
         case "context":
-            return trust_headers(settings.trusted_addresses, settings.writer_roles)
+            return trust_headers(
+                settings.trusted_addresses,
+                settings.writer_roles,
+                settings.service_roles,
+                anonymous=settings.anonymous,
+            )
         case "http_basic":
             from glance_registry.api.identity.http_basic import check_passwords
 
@@ -110,5 +115,7 @@ def _identify(settings: Settings, clock: Callable[[], float]) -> Identify:
         case "keystone":
             from glance_registry.api.identity.keystone import check_tokens
 
-            return check_tokens(settings.config_files, settings.token_cache_time, settings.writer_roles, clock)
+            return check_tokens(
+                settings.config_files, settings.token_cache_time, settings.writer_roles, settings.service_roles, clock
+            )
     raise Invalid(f"There is no identity mode '{settings.identity_mode}'.")

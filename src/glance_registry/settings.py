@@ -51,6 +51,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     identity_mode: str = "none"
     insecure_no_auth: bool = False
     trusted_addresses: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
+    anonymous: bool = True
+    service_roles: tuple[str, ...] = ("service",)
     htpasswd_file: str = ""
     users_file: str = ""
     token_cache_time: int = 60
@@ -235,6 +237,17 @@ SETTINGS = (
     Setting(
         attribute="trusted_addresses", group="identity", name="trusted_addresses", kind=tuple,
         help="Addresses or networks whose identity headers are believed in mode context.",
+    ),
+    Setting(
+        attribute="anonymous", group="identity", name="anonymous", kind=bool,
+        old_names=(("DEFAULT", "allow_anonymous_access"),),
+        help="For mode context: callers without an identity read public images; false: they are answered 401.",
+    ),
+    Setting(
+        attribute="service_roles", group="identity", name="service_roles", kind=tuple,
+        old_names=((KEYSTONE_SECTION, "service_token_roles"),),
+        help="For modes keystone and context: roles of services, such as Nova and Cinder, that send a user's request"
+        " with a service token of their own; they may name locations in stores, and list locations.",
     ),
     Setting(
         attribute="htpasswd_file", group="identity", name="htpasswd_file",

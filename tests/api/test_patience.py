@@ -56,7 +56,8 @@ class Connection:
 
 def tell(client: Client, story: Callable[[Application], Any]) -> None:
     async def run() -> None:
-        application = Application(client.application.open, trust_headers(["127.0.0.0/8"], ["admin"]), ROUTES)
+        identify = trust_headers(["127.0.0.0/8"], ["admin"])
+        application = Application(client.application.open, lambda _: None, identify, ROUTES)
         async with asyncio.timeout(60):  # A test that fails must not hang.
             await story(application)
 

@@ -23,8 +23,8 @@ class Sight(Enum):
     """How far a caller sees."""
 
     ALL = "every image"
-    PROJECT = "public images, its project's, and those shared with that; community images by id"
-    USER = "public images; community images by id"
+    PROJECT = "public images, its project's, and those shared with that; community images by id, or asked for"
+    USER = "public images; community images by id, or asked for"
     PUBLIC = "public images"
 
 
@@ -84,8 +84,11 @@ def _viewed_by_admin(caller: Caller, view: View) -> tuple[Part, ...]:
 
 def _viewed(caller: Caller, view: View) -> tuple[Part, ...]:
     """Where a part has images of another visibility than the view's, `filters.shape` leaves them out."""
+    if caller.anonymous:
+        # "Without identity: read-only, public images only" (protocol, section 3).
+        return (Part.PUBLIC,) if view.visibility in (None, "all", PUBLIC) else ()
     if caller.project is None:
-        return _VIEWED_BY_NOBODY[view.visibility]
+        return _VIEWED_WITHOUT_PROJECT[view.visibility]
     with_me = Part.WITH_ME if view.member_status is None else Part.WITH_ME_AS
     match view.visibility:
         case "public" | "community":
@@ -99,7 +102,7 @@ def _viewed(caller: Caller, view: View) -> tuple[Part, ...]:
     return Part.PUBLIC, Part.OWN, with_me
 
 
-_VIEWED_BY_NOBODY: dict[str | None, tuple[Part, ...]] = {
+_VIEWED_WITHOUT_PROJECT: dict[str | None, tuple[Part, ...]] = {
     None: (Part.PUBLIC,),
     PUBLIC: (Part.PUBLIC,),
     COMMUNITY: (Part.COMMUNITY,),

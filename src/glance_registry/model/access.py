@@ -21,7 +21,8 @@ class Caller(Struct, frozen=True, kw_only=True):
     """Somebody who sends requests.
 
     An admin sees every image and may ask for deleted and foreign ones; a writer changes every image (the
-    API servers that keep their metadata here); anybody else acts for a project.
+    API servers that keep their metadata here); anybody else acts for a project. For whom a service such as Nova
+    or Cinder sends the request, `service` is true: the rights are the caller's, with a few more about locations.
     """
 
     user: str | None = None
@@ -29,6 +30,7 @@ class Caller(Struct, frozen=True, kw_only=True):
     roles: frozenset[str] = frozenset()
     admin: bool = False
     writer: bool = False
+    service: bool = False
 
     @property
     def anonymous(self) -> bool:
@@ -124,9 +126,18 @@ def may_see_locations(caller: Caller) -> bool:
 
 
 def check_may_see_locations(caller: Caller) -> None:
-    """Raise Forbidden unless the caller is told where the bytes of every image that it sees lie."""
-    if not may_see_locations(caller):
-        raise Forbidden("Only API servers and admins are told where an image's bytes lie.")
+    """Raise Forbidden unless the caller, or the service that calls for it, is told where the bytes of every image
+    that the caller sees lie."""
+    if not (may_see_locations(caller) or caller.service):
+        raise Forbidden("Only API servers, services and admins are told where an image's bytes lie.")
+
+
+def may_name_stores(caller: Caller) -> bool:
+    """Whether the caller may say that bytes lie in a store, which compute hosts read with rights of their own.
+
+    A service may, for a caller who may change the image: Nova and Cinder have put the bytes there themselves.
+    """
+    return caller.writer or caller.service
 
 
 def may_read_locations(caller: Caller, image: Image, contract: Contract) -> bool:

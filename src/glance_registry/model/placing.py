@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from glance_registry.model.access import Caller
+from glance_registry.model.access import Caller, may_name_stores
 from glance_registry.model.contract import USERS, Contract
 from glance_registry.model.errors import Conflict, Forbidden, Invalid
 from glance_registry.model.image import ACTIVE, Image, Location, number
@@ -20,7 +20,7 @@ from glance_registry.model.status import QUEUED, moved
 
 OPEN_SCHEMES = frozenset({"http", "https"})
 """The schemes that users may name in the Images API: whoever reads such a location sends a request of its own. The
-other schemes of the setting are for writers: compute hosts read those with rights of their own."""
+other schemes of the setting are for writers and services: compute hosts read those with rights of their own."""
 
 DIGEST_SIZES = {"sha256": 64, "sha384": 96, "sha512": 128}
 """The algorithms whose digests count as evidence, and how many hexadecimal digits each has."""
@@ -79,7 +79,7 @@ def check_may_place(caller: Caller, before: Image, after: Image, schemes: frozen
         scheme = _scheme(url)
         if scheme not in schemes:
             raise Invalid(_scheme_sentence(schemes))
-        if not caller.writer and scheme not in OPEN_SCHEMES:
+        if scheme not in OPEN_SCHEMES and not may_name_stores(caller):
             raise Forbidden(_scheme_sentence(schemes & OPEN_SCHEMES))
 
 

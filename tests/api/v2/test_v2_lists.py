@@ -138,12 +138,24 @@ def test_hidden_images_are_in_no_list_that_does_not_ask_for_them(client: Client)
     assert client.names() == ["new", "old"]  # The Registry API knows of no hidden images.
 
 
-def test_an_anonymous_caller_lists_what_is_for_everybody(sqlite_context: Client) -> None:
-    admin = sqlite_context.caller("a", "admin")
+def test_an_anonymous_caller_sees_public_images_only(context: Client) -> None:
+    """In lists and by id. A user without a project sees community images, too."""
+    admin, user = context.caller("a", "admin"), context.caller(None, "member")
+    paths = {}
     for visibility in ("public", "community", "shared", "private"):
-        admin.register(name=visibility, visibility=visibility)
+        paths[visibility] = admin.register(name=visibility, visibility=visibility)["self"]
 
-    assert names(sqlite_context, "") == ["public"]
-    assert names(sqlite_context, "visibility=all") == ["community", "public"]
-    for hidden in ("shared", "private"):
-        assert names(sqlite_context, f"visibility={hidden}") == []
+    for query in ("", "visibility=public", "visibility=all", "q=public&visibility=all", "owner=a&visibility=all"):
+        assert names(context, query) == ["public"], query
+    for hidden in ("community", "shared", "private"):
+        assert names(context, f"visibility={hidden}") == names(context, f"visibility={hidden}&name={hidden}") == []
+        assert context.get(paths[hidden]).status_code == 404
+        marker = paths[hidden].rpartition("/")[2]
+        assert context.get(f"/v2/images?visibility=all&marker={marker}").status_code == 400
+    assert context.get(paths["public"]).status_code == 200
+
+    assert names(user, "") == ["public"]
+    assert names(user, "visibility=community") == ["community"]
+    assert names(user, "visibility=all") == ["community", "public"]
+    assert user.get(paths["community"]).status_code == 200
+    assert [user.get(paths[hidden]).status_code for hidden in ("shared", "private")] == [404, 404]

@@ -6,34 +6,71 @@ Source: the registry protocol, section 3, identity. The headers of anybody else 
 
 from collections.abc import Iterable
 
+from msgspec.structs import replace
+
 from glance_registry.api.identity import Identify
 from glance_registry.api.identity.header import sole_header
 from glance_registry.api.networks import is_within, read_networks
 from glance_registry.api.request import Request
 from glance_registry.model.access import ANONYMOUS, Caller, identified
-from glance_registry.model.errors import Forbidden
+from glance_registry.model.errors import Forbidden, Unauthorized
 
 _STATUS = "x-identity-status"
 _USER = "x-user-id"
 _PROJECTS = ("x-tenant-id", "x-project-id")
 _ROLES = "x-roles"
+_SERVICE_STATUS = "x-service-identity-status"
+_SERVICE_ROLES = "x-service-roles"
+
+CHALLENGE = 'Context realm="glance-registry"'
+"""RFC 9110, section 15.5.2: a 401 must have a challenge. Only the server in front knows the real one."""
 
 
-def trust_headers(trusted: Iterable[str], writer_roles: Iterable[str]) -> Identify:
-    """Believe the identity headers that come from these addresses or networks. Raises Invalid for a wrong one."""
+def trust_headers(
+    trusted: Iterable[str], writer_roles: Iterable[str], service_roles: Iterable[str] = (), *, anonymous: bool = True
+) -> Identify:
+    """Believe the identity headers that come from these addresses or networks. Raises Invalid for a wrong one.
+
+    `anonymous`: requests without an identity are served, else they are 401.
+    """
     networks = read_networks(trusted, "[identity] trusted_addresses")
     writers = frozenset(role.lower() for role in writer_roles)
+    services = frozenset(role.lower() for role in service_roles)
+
+    def nobody() -> Caller:
+        if not anonymous:
+            raise Unauthorized("This registry asks for an identity, which the server in front of it adds.", CHALLENGE)
+        return ANONYMOUS
 
     async def identify(request: Request) -> Caller:
         if request.headers.get(_STATUS) is None:
-            return ANONYMOUS
+            return nobody()
         if not is_within(request.client.host if request.client else "", networks):
             raise Forbidden("Identity headers are not accepted from this address.")
         # "X-Identity-Status: Confirmed (exactly)".
         if sole_header(request, _STATUS) != "Confirmed":
-            return ANONYMOUS
-        roles = frozenset(role.strip().lower() for role in (sole_header(request, _ROLES) or "").split(","))
+            return nobody()
+        roles = _read_roles(request, _ROLES)
         project = sole_header(request, _PROJECTS[0]) or sole_header(request, _PROJECTS[1])
-        return identified(sole_header(request, _USER), project, roles - {""}, writers)
+        caller = identified(sole_header(request, _USER), project, roles, writers)
+        return replace(caller, service=True) if _is_vouched_for(request, services) else caller
 
     return identify
+
+
+def _is_vouched_for(request: Request, service_roles: frozenset[str]) -> bool:
+    """Whether a service with one of these roles sends the request for its user.
+
+    Raises Unauthorized when the server in front says that the service token was not good.
+    """
+    status = sole_header(request, _SERVICE_STATUS)
+    if status is None:
+        return False
+    if status != "Confirmed":
+        raise Unauthorized("The service token is not valid, or no longer.", CHALLENGE)
+    return bool(_read_roles(request, _SERVICE_ROLES) & service_roles)
+
+
+def _read_roles(request: Request, name: str) -> frozenset[str]:
+    roles = (sole_header(request, name) or "").split(",")
+    return frozenset(role.strip().lower() for role in roles) - {""}

@@ -2,11 +2,13 @@
 """Mode keystone: a token in X-Auth-Token, which OpenStack's Keystone says is good.
 
 keystonemiddleware asks; this module decides off the event loop, remembers for a while and knows what the answer means.
-Service tokens (X-Service-Token) are not read: they exist to let an expired token finish a long task, and here no
-request is long. A token that is bound to a Kerberos ticket is refused: the ticket cannot be seen here.
+A service token (X-Service-Token) says that a service such as Nova sends the request for its user: it must be good,
+too, and then the user's token may have expired meanwhile, as Keystone allows it. A token that is bound to a Kerberos
+ticket is refused: the ticket cannot be seen here.
 """
 
 import logging
+import math
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,6 +17,7 @@ from functools import partial
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from glance_registry.api.identity import Identify
 from glance_registry.api.identity.header import COOKIE, sole_header
@@ -49,24 +52,57 @@ def check_tokens(
     config_files: Sequence[str],
     remembered_seconds: float,
     writer_roles: Iterable[str],
+    service_roles: Iterable[str],
     clock: Callable[[], float] = time.monotonic,
 ) -> Identify:
     """Believe Keystone. Raises Invalid when keystonemiddleware or one of its settings is missing or wrong."""
     keystone = Keystone(config_files, frozenset(role.lower() for role in writer_roles))
     checks = SlowChecks[Token](remembered_seconds, THREADS, clock)
+    return _Callers(keystone, checks, frozenset(role.lower() for role in service_roles)).identify
 
-    async def identify(request: Request) -> Caller:
+
+class _Callers:
+    """Finds the caller of a request by its tokens, which are checked or remembered."""
+
+    def __init__(self, keystone: "Keystone", checks: SlowChecks[Token], service_roles: frozenset[str]) -> None:
+        self._keystone = keystone
+        self._checks = checks
+        self._service_roles = service_roles
+
+    async def identify(self, request: Request) -> Caller:
         given = sole_header(request, "x-auth-token") or request.cookies.get(COOKIE)
         if not given:
-            raise Unauthorized("This registry asks for a Keystone token in X-Auth-Token.", keystone.challenge)
-        if not _TOKEN.fullmatch(given):
-            raise keystone.refusal()
-        token = await checks.run(given.encode(), partial(keystone.check, given))
+            raise self._keystone.refusal("This registry asks for a Keystone token in X-Auth-Token.")
+        service = await self._is_vouched_for(request)
+        token = await self._check(given, may_be_expired=service)
         if token.rules is not None:
-            keystone.check_rules(token.rules, request)
-        return token.caller
+            self._keystone.check_rules(token.rules, request, service=service)
+        return replace(token.caller, service=True) if service else token.caller
 
-    return identify
+    async def _is_vouched_for(self, request: Request) -> bool:
+        """Raises Unauthorized for a service token that is not good, or has none of the roles."""
+        given = sole_header(request, "x-service-token")
+        if not given:
+            return False
+        try:
+            token = await self._check(given)
+        except Unauthorized:
+            raise self._keystone.refusal("The service token is not valid, or no longer.") from None
+        if token.rules is not None:
+            self._keystone.check_rules(token.rules, request)
+        if token.caller.roles & self._service_roles:
+            return True
+        if self._keystone.requires_role:
+            raise self._keystone.refusal("The service token has no role of a service.")
+        return False
+
+    async def _check(self, given: str, *, may_be_expired: bool = False) -> Token:
+        if not _TOKEN.fullmatch(given):
+            raise self._keystone.refusal()
+        # What is remembered of an expired token must not let it in where no service vouches for it.
+        version = b"may be expired" if may_be_expired else b""
+        check = partial(self._keystone.check, given, may_be_expired)
+        return await self._checks.run(given.encode(), check, version=version)
 
 
 class Keystone:
@@ -91,15 +127,23 @@ class Keystone:
             raise Invalid(f"[{SECTION}] www_authenticate_uri cannot stand in a header.")
         self.challenge = f'Keystone uri="{www_authenticate_uri}"'
 
-    def refusal(self) -> Unauthorized:
-        return Unauthorized("The token is not valid, or no longer.", self.challenge)
+    @property
+    def requires_role(self) -> bool:
+        """Whether a service token without the role of a service is refused; else it counts for nothing."""
+        return bool(self._protocol._conf.get("service_token_roles_required"))
 
-    def check(self, given: str) -> Passed[Token]:
-        """Ask Keystone; blocks. Raises Unauthorized, or IdentityUnavailable when there is no answer to rely on."""
+    def refusal(self, sentence: str = "The token is not valid, or no longer.") -> Unauthorized:
+        return Unauthorized(sentence, self.challenge)
+
+    def check(self, given: str, may_be_expired: bool = False) -> Passed[Token]:
+        """Ask Keystone; blocks. Raises Unauthorized, or IdentityUnavailable when there is no answer to rely on.
+
+        For how long a token may have expired is Keystone's own setting.
+        """
         try:
-            answer = self._protocol.fetch_token(given)
+            answer = self._protocol.fetch_token(given, allow_expired=may_be_expired)
             token = self._create_token(body=answer, auth_token=given)
-            return self._read(token, answer["token"])
+            return self._read(token, answer["token"], may_be_expired)
         except (self._invalid_token, Unauthorized):
             raise self.refusal() from None
         except Exception as error:
@@ -108,8 +152,8 @@ class Keystone:
             log.error("token not checked", extra={"fields": {"cause": f"{type(cause).__name__}: {cause}"}})
             raise IdentityUnavailable("Keystone does not answer now; try again later.") from None
 
-    def _read(self, token: Any, parts: Mapping[str, Any]) -> Passed[Token]:
-        seconds = (token.expires - datetime.now(UTC)).total_seconds()
+    def _read(self, token: Any, parts: Mapping[str, Any], may_be_expired: bool) -> Passed[Token]:
+        seconds = math.inf if may_be_expired else (token.expires - datetime.now(UTC)).total_seconds()
         if seconds <= 0 or token.bind:
             raise self.refusal()
         # Roles on a domain or on the system are not roles on a project: they do not make an admin of all images.
@@ -122,10 +166,11 @@ class Keystone:
         caller = identified(token.user_id, project, roles, self._writer_roles)
         return Passed(Token(caller=caller, rules=rules), seconds)
 
-    def check_rules(self, rules: Mapping[str, Any], request: Request) -> None:
-        """Raise Forbidden unless the application credential behind the token is for requests like this one."""
+    def check_rules(self, rules: Mapping[str, Any], request: Request, *, service: bool = False) -> None:
+        """Raise Forbidden unless the application credential behind the token is for requests like this one, or a
+        service sends it: the rules are about what the user asked of the service."""
         try:
-            self._protocol.validate_allowed_request(_Asked(request.method, request.scope["path"]), rules)
+            self._protocol.validate_allowed_request(_Asked(request.method, request.scope["path"], service), rules)
         except self._invalid_token:
             raise Forbidden("The access rules of this application credential do not allow this request.") from None
 
@@ -135,7 +180,8 @@ class _Asked(Struct, frozen=True):
 
     method: str
     path: str
-    service_token: None = None
+    service_token: bool
+    """Whether there is a good one."""
 
 
 class _NothingKept:

@@ -13,7 +13,7 @@ from glance_registry.model.revision import first_place
 
 
 async def list_locations(request: Request) -> Answer:
-    """Where an image's bytes lie, for API servers and admins."""
+    """Where an image's bytes lie, for API servers, services and admins."""
     image = await request.registry.catalogue.read(images.get, request.image_id, request.caller)
     check_may_see_locations(request.caller)
     return json_answer(wire.shown_locations(image.locations))
