@@ -43,6 +43,9 @@ def build(
     )
 
     async def open_registry() -> Registry:
+        metrics = Metrics()
+        if request_log is not None:
+            request_log.on_loss(metrics.count_lost_lines)
         return Registry(
             catalogue=open_catalogue(settings.database, settings.replica),
             contract=contract_of(settings),
@@ -54,7 +57,7 @@ def build(
             most_images=settings.most_images,
             now=now,
             new_id=new_id,
-            metrics=Metrics(),
+            metrics=metrics,
             openapi=describe(ROUTES),
             request_log=request_log,
         )
