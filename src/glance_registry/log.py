@@ -270,19 +270,20 @@ def _formatter(form: str) -> logging.Formatter:
 
 
 def configure(form: str) -> None:
-    """Send what is logged to standard output; `form` is text, json or auto.
-
-    From here on nothing that the process prints waits for its reader, traces on standard error included.
-    """
-    sys.stdout, sys.stderr = _stream(_STDOUT, form), _stream(_STDERR, form)
+    """Send what is logged to standard output; `form` is text, json or auto."""
     atexit.register(drain)
-    handler = logging.StreamHandler(sys.stdout)
+    handler = logging.StreamHandler(_stream(_STDOUT, form))
     handler.setFormatter(_formatter(form))
     # No line shows these; gathering them would cost more than the rest of a line.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     for chatty in ("alembic", "httpx", "_granian"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def take_over(form: str) -> None:
+    """From here on nothing that the process prints waits for its reader, traces on standard error included."""
+    sys.stdout, sys.stderr = _stream(_STDOUT, form), _stream(_STDERR, form)
 
 
 class JsonFormatter(logging.Formatter):

@@ -86,6 +86,7 @@ def run() -> None:
     build(settings)  # What cannot be used, such as a broken users file, stops the program and not each worker in turn.
     asyncio.run(prepare_database(settings.database))
     url = f"{'https' if tls_options else 'http'}://{_in_url(settings.host)}:{settings.port}"
+    logs.take_over(settings.log_format)
     log.info("listening", extra={"fields": {"url": url}})
     if settings.workers == 1:
         _run(settings, tls_options)
