@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settings become an application: the only module that knows all the others."""
 
+import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -8,6 +9,7 @@ from uuid import uuid4
 from msgspec.structs import replace
 
 from glance_registry.api.application import Application
+from glance_registry.api.failures import request_outages
 from glance_registry.api.identity import Identify, anyone
 from glance_registry.api.identity.context import trust_headers
 from glance_registry.api.metrics import Metrics
@@ -17,10 +19,14 @@ from glance_registry.api.routes import ROUTES
 from glance_registry.api.ui.routes import PAGES
 from glance_registry.api.v2.offer import Offer
 from glance_registry.api.v2.schemas import load_schemas
+from glance_registry.catalogue.causes import locate
 from glance_registry.catalogue.open import open_catalogue, read_urls
+from glance_registry.catalogue.outages import Outages
 from glance_registry.model.contract import CONTRACTS, Contract
-from glance_registry.model.errors import Invalid
+from glance_registry.model.errors import Invalid, RegistryError
 from glance_registry.settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 def build(
@@ -33,7 +39,7 @@ def build(
 
     Raises Invalid for settings that cannot be used.
     """
-    read_urls(settings.database, settings.replica)
+    url, _ = read_urls(settings.database, settings.replica)
 
     offer = Offer(
         public_endpoint=settings.public_endpoint,
@@ -46,8 +52,15 @@ def build(
         metrics = Metrics()
         if request_log is not None:
             request_log.on_loss(metrics.count_lost_lines)
+        try:
+            catalogue = open_catalogue(settings.database, settings.replica)
+        except RegistryError as error:
+            database = locate(url)
+            fields = {"database": database.name, "message": str(error), "cause": database.cause(error) or str(error)}
+            log.error("the database cannot be opened", extra={"fields": fields})
+            raise
         return Registry(
-            catalogue=open_catalogue(settings.database, settings.replica),
+            catalogue=catalogue,
             contract=contract_of(settings),
             offer=offer,
             default_page=settings.default_page,
@@ -62,8 +75,9 @@ def build(
             request_log=request_log,
         )
 
+    outages = request_outages()
     routes = (*ROUTES, *PAGES) if settings.pages else ROUTES
-    return Application(open_registry, _identify(settings), routes)
+    return Application(open_registry, _identify(settings, outages), routes, outages)
 
 
 def contract_of(settings: Settings) -> Contract:
@@ -71,7 +85,7 @@ def contract_of(settings: Settings) -> Contract:
     return replace(CONTRACTS[settings.contract], most_properties=settings.most_properties)
 
 
-def _identify(settings: Settings) -> Identify:
+def _identify(settings: Settings, outages: Outages) -> Identify:
     """Raises Invalid for what the mode cannot use. What one mode needs is not loaded in another."""
     match settings.identity_mode:
         case "none":
@@ -85,5 +99,5 @@ def _identify(settings: Settings) -> Identify:
         case "keystone":
             from glance_registry.api.identity.keystone import check_tokens
 
-            return check_tokens(settings.config_files, settings.token_cache_time, settings.writer_roles)
+            return check_tokens(settings.config_files, settings.token_cache_time, settings.writer_roles, outages)
     raise Invalid(f"There is no identity mode '{settings.identity_mode}'.")

@@ -12,12 +12,14 @@ from starlette.types import Receive, Scope, Send
 from glance_registry.api.answer import Answer
 from glance_registry.api.cross_site import SAFE, check_site
 from glance_registry.api.errors import answer_error, answer_failure
+from glance_registry.api.failures import Failures, request_outages
 from glance_registry.api.identity import Identify
 from glance_registry.api.request import Registry, Request
 from glance_registry.api.route import Access, Route
 from glance_registry.api.router import Router
 from glance_registry.api.ui.errors import error_page, failure_page
 from glance_registry.api.ui.render import PATH
+from glance_registry.catalogue.outages import Outages
 from glance_registry.model.access import check_may_write
 from glance_registry.model.errors import RegistryError
 
@@ -35,12 +37,17 @@ class Application:
     """`await application(scope, receive, send)`; it closes the catalogue when the server stops."""
 
     def __init__(
-        self, open_registry: Callable[[], Awaitable[Registry]], identify: Identify, routes: Iterable[Route]
+        self,
+        open_registry: Callable[[], Awaitable[Registry]],
+        identify: Identify,
+        routes: Iterable[Route],
+        outages: Outages | None = None,
     ) -> None:
         self._open_registry = open_registry
         self._identify = identify
         self._router = Router(routes)
         self._registry: Registry | None = None
+        self._failures = Failures(outages or request_outages())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -68,8 +75,8 @@ class Application:
             if message["type"] == "lifespan.startup":
                 try:
                     await self.open()
-                except RegistryError as error:
-                    await send({"type": "lifespan.startup.failed", "message": str(error)})
+                except Exception as error:
+                    await send({"type": "lifespan.startup.failed", "message": _why_not_started(error)})
                     return
                 await send({"type": "lifespan.startup.complete"})
             else:
@@ -82,7 +89,7 @@ class Application:
         registry = await self.open()
         method = scope["method"]
         accept, request_id = _read_headers(scope)
-        route_path = NO_ROUTE
+        route, route_path, since = None, NO_ROUTE, self._failures.clock()
         try:
             route, parts = self._router.find(method, scope["path"])
             route_path = route.path
@@ -94,12 +101,14 @@ class Application:
             if route.access is Access.WRITE:
                 check_may_write(request.caller)
             answer = await route.handler(request)
+            self._failures.worked(route, since)
         except RegistryError as error:
             registry.metrics.count_error(error.code)
+            self._failures.failed(error, route, request_id.decode(), registry)
             answer = error_page(error) if _is_page(scope) else answer_error(error, accept)
         except Exception:
-            log.exception("request %s failed", request_id.decode())
             failed = request_id.decode()
+            log.exception("request %s failed", failed, extra={"fields": {"request_id": failed}})
             answer = failure_page(failed) if _is_page(scope) else answer_failure(failed, accept)
         answer.raw_headers += (_NO_SNIFFING, answer.cache_control, (b"x-openstack-request-id", request_id))
         await _send(answer, method, send)
@@ -107,6 +116,13 @@ class Application:
         registry.metrics.count_request(method, route_path, answer.status_code, seconds)
         if registry.request_log is not None:
             registry.request_log.add(request_id.decode(), method, route_path, answer.status_code, seconds)
+
+
+def _why_not_started(error: Exception) -> str:
+    if isinstance(error, RegistryError):
+        return str(error)
+    log.error("start failed", exc_info=error)
+    return "The start failed; the line before says why."
 
 
 def _is_page(scope: Scope) -> bool:

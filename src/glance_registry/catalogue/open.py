@@ -3,6 +3,7 @@
 
 from sqlalchemy import URL
 
+from glance_registry.catalogue.causes import locate
 from glance_registry.catalogue.engine import Catalogue, parse_url
 from glance_registry.model.errors import Invalid
 
@@ -29,7 +30,10 @@ def open_catalogue(database_url: str, replica_url: str = "") -> Catalogue:
     if url.get_backend_name() == "sqlite":
         from glance_registry.catalogue.sqlite import SqliteCatalogue
 
-        return SqliteCatalogue(url)
-    from glance_registry.catalogue.server import ServerCatalogue
+        catalogue: Catalogue = SqliteCatalogue(url)
+    else:
+        from glance_registry.catalogue.server import ServerCatalogue
 
-    return ServerCatalogue(url, replica=replica)
+        catalogue = ServerCatalogue(url, replica=replica)
+    catalogue.database = locate(url)
+    return catalogue

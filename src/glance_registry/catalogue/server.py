@@ -8,6 +8,7 @@ from msgspec import Struct
 from sqlalchemy import URL, Connection
 from sqlalchemy.exc import DBAPIError
 
+from glance_registry.catalogue.causes import locate
 from glance_registry.catalogue.connections import ConnectionLost, Connections
 from glance_registry.catalogue.engine import Catalogue, Operation, P, T, backoff, bind, ping, translate
 from glance_registry.catalogue.hosts import Hosts
@@ -62,7 +63,8 @@ class ServerCatalogue(Catalogue):
         self._replica: Replica | None = None
         if replica is not None:
             standby = Hosts(replica, settings, of_several="standby")
-            self._replica = Replica(self._reading(hosts, 1), self._reading(standby, self._limits.readers))
+            standbys = self._reading(standby, self._limits.readers)
+            self._replica = Replica(self._reading(hosts, 1), standbys, locate(replica))
 
     def _reading(self, hosts: Hosts, places: int) -> Connections:
         return Connections(hosts, places, self._limits.waiting, isolation_level="AUTOCOMMIT")

@@ -15,10 +15,12 @@ from typing import Any
 
 from msgspec import Struct
 
+from glance_registry.api.failures import IDENTITY
 from glance_registry.api.identity import Identify
 from glance_registry.api.identity.header import COOKIE, sole_header
 from glance_registry.api.identity.slow_check import Passed, SlowChecks
 from glance_registry.api.request import Request
+from glance_registry.catalogue.outages import Outages
 from glance_registry.model.access import Caller, identified
 from glance_registry.model.errors import Forbidden, IdentityUnavailable, Invalid, Unauthorized
 
@@ -44,9 +46,11 @@ class Token(Struct, frozen=True, kw_only=True):
     rules: Mapping[str, Any] | None = None
 
 
-def check_tokens(config_files: Sequence[str], remembered_seconds: float, writer_roles: Iterable[str]) -> Identify:
+def check_tokens(
+    config_files: Sequence[str], remembered_seconds: float, writer_roles: Iterable[str], outages: Outages
+) -> Identify:
     """Believe Keystone. Raises Invalid when keystonemiddleware or one of its settings is missing or wrong."""
-    keystone = Keystone(config_files, frozenset(role.lower() for role in writer_roles))
+    keystone = Keystone(config_files, frozenset(role.lower() for role in writer_roles), outages)
     checks = SlowChecks[Token](remembered_seconds, THREADS)
 
     async def identify(request: Request) -> Caller:
@@ -66,7 +70,7 @@ def check_tokens(config_files: Sequence[str], remembered_seconds: float, writer_
 class Keystone:
     """The Keystone of the settings. Connects when the first token comes, never before: a worker is forked first."""
 
-    def __init__(self, config_files: Sequence[str], writer_roles: frozenset[str]) -> None:
+    def __init__(self, config_files: Sequence[str], writer_roles: frozenset[str], outages: Outages) -> None:
         try:
             from keystoneauth1 import access
             from keystonemiddleware import auth_token
@@ -78,6 +82,7 @@ class Keystone:
         logging.getLogger("keystonemiddleware").setLevel(logging.CRITICAL + 1)
         logging.getLogger("keystoneauth").setLevel(logging.ERROR)
         self._writer_roles = writer_roles
+        self._outages = outages
         self._create_token = access.create
         self._invalid_token = auth_token.InvalidToken
         self._protocol, www_authenticate_uri = _load(auth_token, config_files)
@@ -90,8 +95,10 @@ class Keystone:
 
     def check(self, given: str) -> Passed[Token]:
         """Ask Keystone; blocks. Raises Unauthorized, or IdentityUnavailable when there is no answer to rely on."""
+        since = self._outages.clock()
         try:
             answer = self._protocol.fetch_token(given)
+            self._outages.worked(IDENTITY, since)
             token = self._create_token(body=answer, auth_token=given)
             return self._read(token, answer["token"])
         except (self._invalid_token, Unauthorized):
@@ -99,8 +106,8 @@ class Keystone:
         except Exception as error:
             # Whatever it is: this token was not found to be good.
             cause = error.__context__ or error
-            log.error("token not checked", extra={"fields": {"cause": f"{type(cause).__name__}: {cause}"}})
-            raise IdentityUnavailable("Keystone does not answer now; try again later.") from None
+            cause.add_note(f"{type(cause).__name__}: {cause}")  # It names the URL, which the causes behind it do not.
+            raise IdentityUnavailable("Keystone does not answer now; try again later.") from cause
 
     def _read(self, token: Any, parts: Mapping[str, Any]) -> Passed[Token]:
         seconds = (token.expires - datetime.now(UTC)).total_seconds()
