@@ -249,7 +249,9 @@ class RequestLog:
 
     def flush(self) -> None:
         lines, self._lines = self._lines, []
-        self._output.write(b"".join(map(_as_text, lines)) if self._is_text else _encode_lines(lines))
+        # What `take_over` has put there does not wait.
+        sys.stdout.buffer.write(b"".join(map(_as_text, lines)) if self._is_text else _encode_lines(lines))
+        sys.stdout.buffer.flush()
 
     def on_loss(self, count: Callable[[int], None]) -> None:
         """Call this with the number of lines whenever the reader of the log does not take some."""
