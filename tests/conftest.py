@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -106,6 +106,35 @@ class PostgreSQL:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
         psutil.wait_procs(processes, timeout=60)
+
+    def query(self, statement: str) -> Any:
+        """The first value of a statement's first row."""
+
+        async def fetch() -> Any:
+            import asyncpg
+
+            connection = await asyncpg.connect(host=str(self._socket_folder), user="postgres", database="postgres")
+            try:
+                return await connection.fetchval(statement)
+            finally:
+                await connection.close()
+
+        return asyncio.run(fetch())
+
+    @contextmanager
+    def demanding_password(self) -> Iterator[Callable[[str], str]]:
+        """A role `asked` that needs a password; makes its URL with the one given."""
+        file = Path(self.query("SHOW hba_file"))
+        rules = file.read_text()
+        self.run("CREATE ROLE asked LOGIN PASSWORD 'right'")
+        try:
+            file.write_text(f"local all asked scram-sha-256\n{rules}")
+            self.run("SELECT pg_reload_conf()")
+            yield lambda password: f"postgresql://asked:{password}@/postgres?host={self._socket_folder}"
+        finally:
+            file.write_text(rules)
+            self.run("SELECT pg_reload_conf()")
+            self.run("DROP ROLE asked")
 
     def start(self) -> None:
         self._server.ensure_postgres_running()

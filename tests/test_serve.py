@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.catalogue.examples import upgrade
 from tests.conftest import PostgreSQL
-from tests.processes import Server, free_port, receive_all, run_program, wait_until
+from tests.processes import SECONDS, Server, free_port, receive_all, run_program, wait_until
 
 BODY = json.dumps({"image": {"disk_format": "raw", "container_format": "bare", "is_public": True}}).encode()
 
@@ -327,6 +327,56 @@ def test_workers_end_when_the_main_process_is_killed(tmp_path: Path) -> None:
         wait_until(lambda: not server.is_listening())
     with Server(tmp_path, "sqlite:///two.sqlite") as server:
         assert server.http.get(f"/images/{image['id']}").json() == {"image": image}
+
+
+STOP_WORKERS = """
+import os, signal
+os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGSTOP))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells a process of its parent's end")
+def test_a_worker_whose_main_process_died_before_it_could_ask_to_be_told_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker is stopped as soon as it is made, the main process killed, and then the worker goes on."""
+    (tmp_path / "sitecustomize.py").write_text(STOP_WORKERS)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    server = Server(tmp_path, "sqlite:///r.sqlite")
+    main = psutil.Process(server.process.pid)
+    wait_until(lambda: [child.status() for child in main.children()] == [psutil.STATUS_STOPPED])
+    (worker,) = main.children()
+    server.process.kill()
+    server.process.wait()
+
+    worker.resume()
+
+    gone, _ = psutil.wait_procs([worker], timeout=SECONDS)
+    assert gone == [worker]
+    assert not server.is_listening()
+    assert "the main process is gone" in server.output
+    server.http.close()
+
+
+def test_a_start_removes_the_counters_of_programs_that_were_killed_and_of_no_others(tmp_path: Path) -> None:
+    def folders() -> set[Path]:
+        return set(tmp_path.glob("glance-registry-metrics-*"))
+
+    of_an_older_release = tmp_path / "glance-registry-metrics-x1y2z3"
+    of_an_older_release.mkdir()
+    with Server(tmp_path, "sqlite:///a.sqlite", "--workers", "2") as killed:
+        killed.kill_all()
+    (left,) = folders() - {of_an_older_release}
+    with Server(tmp_path, "sqlite:///b.sqlite", "--workers", "2") as first:
+        (of_first,) = folders() - {of_an_older_release}
+        assert of_first != left
+        with Server(tmp_path, "sqlite:///c.sqlite", "--workers", "2") as second:
+            assert len(folders()) == 3
+            assert _counted(first, "/versions") > 0
+            assert second.stop() == 0
+        assert folders() == {of_an_older_release, of_first}
+        assert first.stop() == 0
+    assert folders() == {of_an_older_release}
 
 
 def _serves(process: psutil.Process, port: int) -> bool:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Settings become an application: the only module that knows all the others."""
 
+import logging
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ from uuid import uuid4
 from msgspec.structs import replace
 
 from glance_registry.api.application import Application
+from glance_registry.api.failures import request_outages
 from glance_registry.api.host_check import check_for
 from glance_registry.api.identity import Identify, anyone
 from glance_registry.api.identity.context import trust_headers
@@ -23,10 +25,14 @@ from glance_registry.api.ui.routes import PAGES
 from glance_registry.api.v2.offer import Offer
 from glance_registry.api.v2.routes import ROUTES as IMAGES
 from glance_registry.api.v2.schemas import load_schemas
+from glance_registry.catalogue.causes import locate
 from glance_registry.catalogue.open import open_catalogue, read_urls
+from glance_registry.catalogue.outages import Outages
 from glance_registry.model.contract import CONTRACTS, Contract
-from glance_registry.model.errors import Invalid
+from glance_registry.model.errors import Invalid, RegistryError
 from glance_registry.settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 def build(
@@ -40,7 +46,7 @@ def build(
 
     Raises Invalid for settings that cannot be used.
     """
-    read_urls(settings.database, settings.replica)
+    url, _ = read_urls(settings.database, settings.replica)
 
     metrics_networks = read_networks(settings.allowed_addresses, "[metrics] allowed_addresses")
     routes = _routes(settings)
@@ -52,8 +58,18 @@ def build(
     )
 
     async def open_registry() -> Registry:
+        metrics = Metrics()
+        if request_log is not None:
+            request_log.on_loss(metrics.count_lost_lines)
+        try:
+            catalogue = open_catalogue(settings.database, settings.replica, settings.read_timeout)
+        except RegistryError as error:
+            database = locate(url)
+            fields = {"database": database.name, "message": str(error), "cause": database.cause(error) or str(error)}
+            log.error("the database cannot be opened", extra={"fields": fields})
+            raise
         return Registry(
-            catalogue=open_catalogue(settings.database, settings.replica, settings.read_timeout),
+            catalogue=catalogue,
             contract=contract_of(settings),
             offer=offer,
             default_page=settings.default_page,
@@ -63,15 +79,16 @@ def build(
             most_images=settings.most_images,
             now=now,
             new_id=new_id,
-            metrics=Metrics(),
+            metrics=metrics,
             metrics_networks=metrics_networks,
             openapi=describe(routes),
             request_log=request_log,
         )
 
+    outages = request_outages()
     hosts = check_for(settings.identity_mode == "none", settings.host, settings.allowed_hosts, settings.public_endpoint)
     served = (*routes, *(PAGES if settings.pages else ()))
-    return Application(open_registry, hosts, _identify(settings, clock), served)
+    return Application(open_registry, hosts, _identify(settings, outages, clock), served, outages)
 
 
 def contract_of(settings: Settings) -> Contract:
@@ -96,7 +113,7 @@ def _routes(settings: Settings) -> tuple[Route, ...]:
     )
 
 
-def _identify(settings: Settings, clock: Callable[[], float]) -> Identify:
+def _identify(settings: Settings, outages: Outages, clock: Callable[[], float]) -> Identify:
     """Raises Invalid for what the mode cannot use. What one mode needs is not loaded in another."""
     match settings.identity_mode:
         case "none":
@@ -116,6 +133,11 @@ def _identify(settings: Settings, clock: Callable[[], float]) -> Identify:
             from glance_registry.api.identity.keystone import check_tokens
 
             return check_tokens(
-                settings.config_files, settings.token_cache_time, settings.writer_roles, settings.service_roles, clock
+                settings.config_files,
+                settings.token_cache_time,
+                settings.writer_roles,
+                settings.service_roles,
+                outages,
+                clock,
             )
     raise Invalid(f"There is no identity mode '{settings.identity_mode}'.")

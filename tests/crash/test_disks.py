@@ -129,7 +129,9 @@ def test_a_folder_in_which_no_file_can_be_made_is_told_at_the_start(file: Path) 
     ended = subprocess.run(command, preexec_fn=obey_modes, capture_output=True, text=True, timeout=SECONDS, check=False)
 
     assert ended.returncode == 1
-    assert ended.stderr == "Error: The folder of the database is read-only.\n"
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("Error: The folder of the database is read-only. (sqlite:///")
+    assert line.endswith("OperationalError: attempt to write a readonly database (SQLITE_READONLY_DIRECTORY))")
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 from glance_registry.api.answer import Answer
 from glance_registry.api.cross_site import SAFE, check_site
 from glance_registry.api.errors import answer_error, answer_failure
+from glance_registry.api.failures import Failures, request_outages
 from glance_registry.api.host_check import HostCheck
 from glance_registry.api.identity import Identify
 from glance_registry.api.patience import Patience
@@ -22,6 +23,7 @@ from glance_registry.api.router import Router
 from glance_registry.api.ui.errors import error_page, failure_page
 from glance_registry.api.ui.render import PATH
 from glance_registry.catalogue.fairness import caller_key
+from glance_registry.catalogue.outages import Outages
 from glance_registry.model.access import ANONYMOUS, Caller, check_may_write
 from glance_registry.model.errors import RegistryError
 
@@ -47,6 +49,7 @@ class Application:
         check_host: HostCheck,
         identify: Identify,
         routes: Iterable[Route],
+        outages: Outages | None = None,
     ) -> None:
         self._open_registry = open_registry
         self._check_host = check_host
@@ -54,6 +57,7 @@ class Application:
         self._router = Router(routes)
         self._registry: Registry | None = None
         self._patience = Patience()
+        self._failures = Failures(outages or request_outages())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -85,8 +89,8 @@ class Application:
             if message["type"] == "lifespan.startup":
                 try:
                     await self.open()
-                except RegistryError as error:
-                    await send({"type": "lifespan.startup.failed", "message": str(error)})
+                except Exception as error:
+                    await send({"type": "lifespan.startup.failed", "message": _why_not_started(error)})
                     return
                 await send({"type": "lifespan.startup.complete"})
             else:
@@ -99,7 +103,7 @@ class Application:
         registry = await self.open()
         method = scope["method"]
         accept, request_id = _read_headers(scope)
-        route_path = NO_ROUTE
+        route, route_path, since = None, NO_ROUTE, self._failures.clock()
         try:
             self._check_host(scope)
             route, parts = self._router.find(method, scope["path"])
@@ -118,12 +122,14 @@ class Application:
                     answer = await route.handler(request)
             else:
                 answer = await route.handler(request)
+            self._failures.worked(route, since)
         except RegistryError as error:
             registry.metrics.count_error(error.code)
+            self._failures.failed(error, route, request_id.decode(), registry)
             answer = error_page(error) if _is_page(scope) else answer_error(error, accept)
         except Exception:
-            log.exception("request %s failed", request_id.decode())
             failed = request_id.decode()
+            log.exception("request %s failed", failed, extra={"fields": {"request_id": failed}})
             answer = failure_page(failed) if _is_page(scope) else answer_failure(failed, accept)
         answer.raw_headers += (_NO_SNIFFING, answer.cache_control, (b"x-openstack-request-id", request_id))
         await _send(answer, method, send)
@@ -140,6 +146,13 @@ def _key(scope: Scope, caller: Caller) -> str:
     if caller.user:
         return f"user {caller.user}"
     return f"address {scope['client'][0]}" if scope.get("client") else ""
+
+
+def _why_not_started(error: Exception) -> str:
+    if isinstance(error, RegistryError):
+        return str(error)
+    log.error("start failed", exc_info=error)
+    return "The start failed; the line before says why."
 
 
 def _is_page(scope: Scope) -> bool:

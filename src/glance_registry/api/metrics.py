@@ -93,6 +93,9 @@ class Metrics:
         self._database_errors = Counter(
             "glance_registry_database_errors", "Requests that failed because of the database.", ("code",), registry=own
         )
+        self._lost_lines = Counter(
+            "glance_registry_log_lines_lost", "Log lines that their reader did not take.", registry=own
+        )
         self._images = Gauge(
             "glance_registry_images",
             "Images that are not deleted.",
@@ -125,6 +128,9 @@ class Metrics:
     def count_error(self, code: str) -> None:
         if code in DATABASE_ERRORS:
             self._database_errors.labels(code).inc()
+
+    def count_lost_lines(self, lines: int) -> None:
+        self._lost_lines.inc(lines)
 
     async def count_images(self, catalogue: Catalogue) -> None:
         """Bring the number of images up to date, unless it was counted a moment ago.

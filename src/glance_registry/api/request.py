@@ -29,6 +29,8 @@ class RequestLog(Protocol):
 
     def flush(self) -> None: ...
 
+    def on_loss(self, count: Callable[[int], None]) -> None: ...
+
 
 class Registry(Struct, frozen=True, kw_only=True):
     """What every request of one program shares. Time and ids come from outside, so that tests can choose them."""

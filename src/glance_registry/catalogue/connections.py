@@ -108,7 +108,9 @@ class Connections:
                 await _commit(opened)
             sound = True
             return result
-        except (ConnectionLost, OutcomeUnknown):
+        except (ConnectionLost, OutcomeUnknown) as error:
+            if asyncio.get_running_loop().time() >= until:
+                error.add_note("the server took too long, and the connection was cut")
             # What broke one connection has most likely broken them all.
             await self._close_idle(cut=True)
             raise

@@ -27,6 +27,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.types import NullType
 
+from glance_registry.catalogue.causes import Database
 from glance_registry.catalogue.prepared import Prepared
 from glance_registry.catalogue.urls import read_url
 from glance_registry.model.errors import Conflict, Invalid, RegistryError, StorageFull, Unavailable
@@ -41,6 +42,9 @@ READ_SECONDS = 10
 
 class Catalogue(ABC):
     """The images, kept in one database. Open it with `catalogue.open.open_catalogue`."""
+
+    database = Database("")
+    """Which one, for the log."""
 
     @abstractmethod
     async def read(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -103,8 +107,16 @@ def parse_url(text: str) -> URL:
 def translate(error: Exception) -> Exception:
     """Our error for what a driver raised; the error itself when it is not about the database's state.
 
-    The sentence is from a fixed list: the driver's own text may name hosts, files or values.
+    The sentence is from a fixed list: the driver's own text may name hosts, files or values. It stays the cause, which
+    the log shows, also where another thread than the one that failed raises ours.
     """
+    ours = _translate(error)
+    if ours is not error:
+        ours.__cause__ = error
+    return ours
+
+
+def _translate(error: Exception) -> Exception:
     if isinstance(error, RegistryError):
         return error
     if isinstance(error, IntegrityError | sqlite3.IntegrityError):

@@ -7,6 +7,7 @@ from typing import Any
 import asyncpg
 from sqlalchemy import URL
 
+from glance_registry.catalogue.causes import address, describe
 from glance_registry.catalogue.urls import places
 from glance_registry.model.errors import Unavailable
 
@@ -39,6 +40,8 @@ class Hosts:
         self.failures = 0
         """How often all of them were asked in vain."""
         self._down = False
+        self._failure: Exception | None = None
+        """Why they were asked in vain the last time: the cause for all who take that for an answer."""
         self._asked_at: float | None = None
         self._door = asyncio.Lock()
 
@@ -56,7 +59,7 @@ class Hosts:
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await self._door.acquire()
         except TimeoutError:
-            raise Unavailable(NOT_ANSWERING) from None
+            raise Unavailable(NOT_ANSWERING) from self._failure
         try:
             self.refuse_if_away(seen)
             self._asked_at = asyncio.get_running_loop().time()
@@ -72,28 +75,32 @@ class Hosts:
             return
         late = self._asked_at is not None and asyncio.get_running_loop().time() > self._asked_at + PATIENCE_SECONDS
         if late or self.failures != seen:
-            raise Unavailable(NOT_ANSWERING)
+            raise Unavailable(NOT_ANSWERING) from self._failure
 
     async def _ask_all(self) -> Any:
         try:
             connection = await self._ask_in_turn()
-        except Exception:
-            self._down = True
+        except Exception as error:
+            self._down, self._failure = True, error
             await asyncio.sleep(PAUSE_SECONDS)
             self.failures += 1
             raise
-        self._down = False
+        self._down, self._failure = False, None
         return connection
 
     async def _ask_in_turn(self) -> Any:
         failure: Exception = Unavailable(NOT_ANSWERING)
+        reasons = []
         for host, port in list(self._places):
             try:
                 connection = await asyncpg.connect(self._dsn, host=host, port=port, **self._options)
             except Exception as error:
                 failure = error
+                reasons.append(f"{address(host, port)}: {describe(error)}")
                 continue
             self._places.remove((host, port))
             self._places.insert(0, (host, port))
             return connection
+        if len(reasons) > 1:
+            failure.add_note("; ".join(reasons))
         raise failure

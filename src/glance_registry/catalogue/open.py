@@ -3,6 +3,7 @@
 
 from sqlalchemy import URL
 
+from glance_registry.catalogue.causes import locate
 from glance_registry.catalogue.engine import READ_SECONDS, Catalogue, parse_url
 from glance_registry.model.errors import Invalid
 
@@ -29,7 +30,10 @@ def open_catalogue(database_url: str, replica_url: str = "", read_seconds: float
     if url.get_backend_name() == "sqlite":
         from glance_registry.catalogue.sqlite import SqliteCatalogue
 
-        return SqliteCatalogue(url, read_seconds)
-    from glance_registry.catalogue.server import Limits, ServerCatalogue
+        catalogue: Catalogue = SqliteCatalogue(url, read_seconds)
+    else:
+        from glance_registry.catalogue.server import Limits, ServerCatalogue
 
-    return ServerCatalogue(url, Limits(read_seconds=read_seconds), replica=replica)
+        catalogue = ServerCatalogue(url, Limits(read_seconds=read_seconds), replica=replica)
+    catalogue.database = locate(url)
+    return catalogue

@@ -13,8 +13,10 @@ from typing import NamedTuple
 from sqlalchemy import Connection, literal_column, select
 from sqlalchemy.exc import DBAPIError
 
+from glance_registry.catalogue.causes import Database
 from glance_registry.catalogue.connections import ConnectionLost, Connections
 from glance_registry.catalogue.engine import T
+from glance_registry.catalogue.outages import Outages
 from glance_registry.catalogue.prepared import Prepared
 from glance_registry.model.errors import Overloaded, Unavailable
 
@@ -61,10 +63,12 @@ _KEY = "replayed"
 class Replica:
     """One standby, or whichever of several answers."""
 
-    def __init__(self, primary: Connections, standby: Connections) -> None:
+    def __init__(self, primary: Connections, standby: Connections, database: Database) -> None:
         self._primary = primary
         self._standby = standby
-        self._end_of_log = Shared(lambda: _ask(primary))
+        self._database = database
+        self._outages = Outages("standby not used", "standby used again")
+        self._end_of_log = Shared(self._ask)
         self._avoided_until = 0.0
 
     async def read(self, run: Callable[[Connection], T], until: float) -> T:
@@ -80,17 +84,40 @@ class Replica:
             check_replayed(connection, needed)
             return run(connection)
 
+        since = self._outages.clock()
         try:
-            return await self._standby.run(run_if_new, min(until, now + SECONDS))
+            result = await self._standby.run(run_if_new, min(until, now + SECONDS))
         except Overloaded:
             raise  # The standby is well. The primary must not get what one caller sends too much.
         except (ConnectionLost, Unavailable, OSError, TimeoutError) as error:
             self._avoid()
+            self._log(error)
             raise Behind from error
         except DBAPIError as error:
             if error.statement is None:  # Nobody let us in.
                 self._avoid()
+            self._log(error)
             raise Behind from error
+        if self._outages.is_open:
+            self._outages.worked("read", since)
+        return result
+
+    async def _ask(self) -> Position | None:
+        """Where the primary's log ends; None when it does not say."""
+        until = asyncio.get_running_loop().time() + SECONDS
+        try:
+            try:
+                return await self._primary.run(end_of_log, until)
+            except ConnectionLost:
+                return await self._primary.run(end_of_log, until)
+        except Exception as error:
+            # Then the primary is asked for the image itself, and its error is the answer.
+            self._log(error)
+            return None
+
+    def _log(self, error: Exception) -> None:
+        cause = self._database.cause(error) or str(error)
+        self._outages.failed("read", cause, {"database": self._database.name, "cause": cause})
 
     def _avoid(self) -> None:
         self._avoided_until = asyncio.get_running_loop().time() + AVOIDED_SECONDS
@@ -118,18 +145,6 @@ class Shared:
             await asyncio.wait([before])
         self._asked, self._next = self._next, None
         return await self._find()
-
-
-async def _ask(primary: Connections) -> Position | None:
-    """Where the primary's log ends; None when it does not say."""
-    until = asyncio.get_running_loop().time() + SECONDS
-    try:
-        try:
-            return await primary.run(end_of_log, until)
-        except ConnectionLost:
-            return await primary.run(end_of_log, until)
-    except Exception:
-        return None  # Then the primary is asked for the image itself, and its error is the answer.
 
 
 def end_of_log(connection: Connection) -> Position:

@@ -8,6 +8,7 @@ from msgspec import Struct
 from sqlalchemy import URL, Connection
 from sqlalchemy.exc import DBAPIError
 
+from glance_registry.catalogue.causes import locate
 from glance_registry.catalogue.connections import STOP_SECONDS, ConnectionLost, Connections
 from glance_registry.catalogue.engine import READ_SECONDS, Catalogue, Operation, P, T, backoff, bind, translate
 from glance_registry.catalogue.health import check_tables, try_to_write
@@ -67,7 +68,8 @@ class ServerCatalogue(Catalogue):
         self._replica: Replica | None = None
         if replica is not None:
             standby = Hosts(replica, settings, of_several="standby")
-            self._replica = Replica(self._reading(hosts, 1), self._reading(standby, self._limits.readers))
+            standbys = self._reading(standby, self._limits.readers)
+            self._replica = Replica(self._reading(hosts, 1), standbys, locate(replica))
 
     def _reading(self, hosts: Hosts, places: int) -> Connections:
         return Connections(hosts, places, self._limits.waiting, isolation_level="AUTOCOMMIT")

@@ -334,9 +334,10 @@ class _Writer(threading.Thread):
             outcomes = [self._attempt(job) for job in batch]
             self._driver.execute("COMMIT")
         except Exception as error:
-            log.error("a group of %d writes failed", len(batch), exc_info=error)
             self._rollback()
             reason = translate(error)
+            if reason is error:
+                log.error("a group of %d writes failed", len(batch), exc_info=error)
             return [_Outcome(job, error=reason) for job in batch]
         return outcomes
 

@@ -5,15 +5,18 @@ from typing import Any
 
 import click
 
+from glance_registry.catalogue.causes import locate
+from glance_registry.catalogue.engine import parse_url
 from glance_registry.cli.config import config
 from glance_registry.cli.database import db
 from glance_registry.cli.export import export
 from glance_registry.cli.image import image
 from glance_registry.cli.imports import import_
-from glance_registry.cli.options import setting_options
+from glance_registry.cli.options import DATABASE, setting_options
 from glance_registry.cli.serve import run, serve
 from glance_registry.cli.user import user
-from glance_registry.model.errors import RegistryError
+from glance_registry.model.errors import Conflict, RegistryError, StorageFull, Unavailable
+from glance_registry.model.visible import printable
 
 
 class Program(click.Group):
@@ -23,7 +26,18 @@ class Program(click.Group):
         try:
             return super().invoke(ctx)
         except RegistryError as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(_with_cause(error, ctx.meta.get(DATABASE))) from error
+
+
+def _with_cause(error: RegistryError, database_url: str | None) -> str:
+    """The sentence; when it is about the database, also which it is, and its driver's own words."""
+    if database_url is None or not isinstance(error, Unavailable | StorageFull | Conflict):
+        return str(error)
+    database = locate(parse_url(database_url))
+    cause = database.cause(error)
+    if isinstance(error, Conflict) and not cause:
+        return str(error)
+    return printable(f"{error} ({database.name}{': ' if cause else ''}{cause})")
 
 
 @click.group(cls=Program, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})

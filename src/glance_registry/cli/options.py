@@ -13,6 +13,9 @@ from glance_registry.settings import Loaded, load
 SYSTEM_FILE = Path("/etc/glance-registry/glance-registry.conf")
 """Read when no --config-file is given."""
 
+DATABASE = "glance-registry.database"
+"""In a context's `meta`: the database of this invocation, for errors that are about it."""
+
 _FLAGS = ("host", "port", "cert_file", "key_file", "ca_file", "database", "workers", "insecure_no_auth")
 _OPTIONS = (
     click.option("--config-file", multiple=True, metavar="FILE", help="Settings in INI form; repeatable, last wins."),
@@ -59,6 +62,7 @@ def load_settings() -> Loaded:
     kept = dict(click.get_current_context().ensure_object(dict))
     files = list(kept.pop("config_file", ())) or ([str(SYSTEM_FILE)] if SYSTEM_FILE.exists() else [])
     loaded = load(files, kept)
+    click.get_current_context().meta[DATABASE] = loaded.settings.database
     if loaded.unknown:
         names = ", ".join(loaded.unknown)
         click.echo(f"warning: ignored options that this program does not have: {names}", err=True)

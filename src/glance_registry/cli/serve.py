@@ -11,8 +11,9 @@ import resource
 import signal
 import socket
 import sys
+from contextlib import ExitStack
 from functools import partial
-from tempfile import TemporaryDirectory
+from multiprocessing.util import Finalize
 from typing import Any
 
 import click
@@ -27,6 +28,7 @@ from glance_registry.app import build
 from glance_registry.catalogue import schema
 from glance_registry.catalogue.engine import parse_url
 from glance_registry.cli import tls
+from glance_registry.cli.counters import counters_folder
 from glance_registry.cli.options import load_settings, setting_options
 from glance_registry.cli.sockets import cut_off_who_does_not_read
 from glance_registry.model.errors import Conflict, Invalid
@@ -89,21 +91,21 @@ def run() -> None:
     build(settings)  # What cannot be used, such as a broken users file, stops the program and not each worker in turn.
     asyncio.run(prepare_database(settings.database))
     url = f"{'https' if tls_options else 'http'}://{_in_url(settings.host)}:{settings.port}"
+    logs.take_over(settings.log_format)
     log.info("listening", extra={"fields": {"url": url}})
     if settings.workers == 1:
         _run(settings, tls_options)
         return
-    try:
-        folder = TemporaryDirectory(prefix="glance-registry-metrics-")
-    except OSError as error:
-        log.warning(
-            "no folder for shared counters: each worker counts by itself", extra={"fields": {"error": str(error)}}
-        )
-        _run(settings, tls_options)
-        return
-    with folder:
-        # The workers keep their counters here, so that any of them can answer for all.
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder.name
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(counters_folder())
+        except OSError as error:
+            log.warning(
+                "no folder for shared counters: each worker counts by itself", extra={"fields": {"error": str(error)}}
+            )
+        else:
+            # The workers keep their counters here, so that any of them can answer for all.
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
         _run(settings, tls_options)
 
 
@@ -162,7 +164,7 @@ def _run(settings: Settings, tls_options: dict[str, Any]) -> None:
         log_dictconfig=_GRANIAN_LOGS,
         ssl_protocol_min=SSLProtocols.tls12,  # API servers of the years before 2018 have no TLS 1.3.
         **tls_options,
-    ).serve(target_loader=partial(_load, settings), wrap_loader=False)
+    ).serve(target_loader=partial(_load, settings, os.getpid()), wrap_loader=False)
 
 
 def _most_connections(wanted: int) -> int:
@@ -197,15 +199,24 @@ def _take_up(settings: Settings) -> None:
         asyncio.get_event_loop().call_later(POLL_SECONDS, _take_up, settings)
 
 
-def _end_with_parent() -> None:
-    """Let the kernel stop this worker when the main process is killed: else it would keep the port and the database."""
+def _end_with_parent(parent: int) -> None:
+    """Let the kernel stop this worker when the main process is killed: else it would keep the port and the database.
+
+    The kernel sends nothing for a parent that was gone before it was asked.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        log.error("the main process is gone: this worker ends")
+        logs.drain()
+        os._exit(1)  # Nothing is open yet; Granian would go on.
 
 
-def _load(settings: Settings) -> Application:
+def _load(settings: Settings, parent: int) -> Application:
     """The application, in its worker process. What is loaded by then stays: the collector need not look at it again."""
-    _end_with_parent()
+    _end_with_parent(parent)
+    # A worker ends without what `atexit` knows.
+    Finalize(None, logs.drain, exitpriority=0)
     asyncio.get_event_loop().call_soon(_take_up, settings)
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLD)

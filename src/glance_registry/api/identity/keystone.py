@@ -19,10 +19,12 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from glance_registry.api.failures import IDENTITY
 from glance_registry.api.identity import Identify
 from glance_registry.api.identity.header import COOKIE, sole_header
 from glance_registry.api.identity.slow_check import Passed, SlowChecks
 from glance_registry.api.request import Request
+from glance_registry.catalogue.outages import Outages
 from glance_registry.model.access import Caller, identified
 from glance_registry.model.errors import Forbidden, IdentityUnavailable, Invalid, Unauthorized
 
@@ -53,10 +55,11 @@ def check_tokens(
     remembered_seconds: float,
     writer_roles: Iterable[str],
     service_roles: Iterable[str],
+    outages: Outages,
     clock: Callable[[], float] = time.monotonic,
 ) -> Identify:
     """Believe Keystone. Raises Invalid when keystonemiddleware or one of its settings is missing or wrong."""
-    keystone = Keystone(config_files, frozenset(role.lower() for role in writer_roles))
+    keystone = Keystone(config_files, frozenset(role.lower() for role in writer_roles), outages)
     checks = SlowChecks[Token](remembered_seconds, THREADS, clock)
     return _Callers(keystone, checks, frozenset(role.lower() for role in service_roles)).identify
 
@@ -108,7 +111,7 @@ class _Callers:
 class Keystone:
     """The Keystone of the settings. Connects when the first token comes, never before: a worker is forked first."""
 
-    def __init__(self, config_files: Sequence[str], writer_roles: frozenset[str]) -> None:
+    def __init__(self, config_files: Sequence[str], writer_roles: frozenset[str], outages: Outages) -> None:
         try:
             from keystoneauth1 import access
             from keystonemiddleware import auth_token
@@ -120,6 +123,7 @@ class Keystone:
         logging.getLogger("keystonemiddleware").setLevel(logging.CRITICAL + 1)
         logging.getLogger("keystoneauth").setLevel(logging.ERROR)
         self._writer_roles = writer_roles
+        self._outages = outages
         self._create_token = access.create
         self._invalid_token = auth_token.InvalidToken
         self._protocol, www_authenticate_uri = _load(auth_token, config_files)
@@ -140,8 +144,10 @@ class Keystone:
 
         For how long a token may have expired is Keystone's own setting.
         """
+        since = self._outages.clock()
         try:
             answer = self._protocol.fetch_token(given, allow_expired=may_be_expired)
+            self._outages.worked(IDENTITY, since)
             token = self._create_token(body=answer, auth_token=given)
             return self._read(token, answer["token"], may_be_expired)
         except (self._invalid_token, Unauthorized):
@@ -149,8 +155,8 @@ class Keystone:
         except Exception as error:
             # Whatever it is: this token was not found to be good.
             cause = error.__context__ or error
-            log.error("token not checked", extra={"fields": {"cause": f"{type(cause).__name__}: {cause}"}})
-            raise IdentityUnavailable("Keystone does not answer now; try again later.") from None
+            cause.add_note(f"{type(cause).__name__}: {cause}")  # It names the URL, which the causes behind it do not.
+            raise IdentityUnavailable("Keystone does not answer now; try again later.") from cause
 
     def _read(self, token: Any, parts: Mapping[str, Any], may_be_expired: bool) -> Passed[Token]:
         seconds = math.inf if may_be_expired else (token.expires - datetime.now(UTC)).total_seconds()

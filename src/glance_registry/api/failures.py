@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Why requests are answered with 503 and 507: in the log, once for each cause, and never in the answer."""
+
+from glance_registry.api.cross_site import SAFE
+from glance_registry.api.errors import status_of
+from glance_registry.api.request import Registry
+from glance_registry.api.route import Access, Route
+from glance_registry.catalogue.causes import Database
+from glance_registry.catalogue.outages import Outages
+from glance_registry.model.errors import IdentityUnavailable, RegistryError
+
+IDENTITY, CALLERS = "identity", "callers"
+"""What knows the callers does not answer; too many callers, or no list of them."""
+
+_NOWHERE = Database("")
+
+
+def request_outages() -> Outages:
+    """What fails, of all requests of a process."""
+    return Outages("requests fail", "requests work again")
+
+
+class Failures:
+    """Tells the log of failures, with the request of the first."""
+
+    def __init__(self, outages: Outages) -> None:
+        self._outages = outages
+        self.clock = outages.clock
+
+    def failed(self, error: RegistryError, route: Route | None, request_id: str, registry: Registry) -> None:
+        """A request was answered with this error."""
+        if status_of(error) < 500 or route is None:
+            return
+        database = registry.catalogue.database
+        fields = {"request_id": request_id, "error": error.code, "message": str(error)}
+        if isinstance(error, IdentityUnavailable):
+            cause = _NOWHERE.cause(error)
+            kind = IDENTITY if error.__cause__ is not None else CALLERS
+        else:
+            cause, kind = database.cause(error), _kind(route)
+            fields["database"] = database.name
+        fields["cause"] = cause or str(error)
+        self._outages.failed(kind, f"{error} {cause}", fields)
+
+    def worked(self, route: Route, since: float) -> None:
+        """A request was answered as its caller wanted."""
+        if not self._outages.is_open:
+            return
+        kind = _kind(route)
+        for done in ("read", "write") if kind == "write" else (kind,):
+            self._outages.worked(done, since)
+        if route.access is not Access.OPEN:
+            self._outages.worked(CALLERS, since)
+
+
+def _kind(route: Route) -> str:
+    """Reads may work while writes do not, and both while a check of health fails."""
+    if route.access is Access.OPEN:
+        return route.path
+    return "read" if route.method in SAFE else "write"
