@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.conftest import Client, PostgreSQL, database_name
+from tests.processes import free_port
 
 from glance_registry.settings import Settings
 
@@ -54,21 +55,30 @@ def test_a_server_that_is_stopped_meanwhile_is_named_once_and_when_it_is_back(
 @pytest.mark.parametrize(
     ("url", "database", "cause"),
     [
-        ("postgresql://u:s3cret-pw@127.0.0.1:1/r", "postgresql://127.0.0.1:1/r", "ConnectionRefusedError"),
+        (
+            "postgresql://u:s3cret-pw@127.0.0.1:{closed}/r",
+            "postgresql://127.0.0.1:{closed}/r",
+            "ConnectionRefusedError",
+        ),
         ("postgresql://u:s3cret-pw@nowhere.invalid/r", "postgresql://nowhere.invalid:5432/r", "gaierror"),
-        ("postgresql://u:s3cret-pw@127.0.0.1:1,127.0.0.1:2/r", "postgresql://127.0.0.1:1,127.0.0.1:2/r", "127.0.0.1:2"),
+        (
+            "postgresql://u:s3cret-pw@127.0.0.1:{closed},127.0.0.1:{other}/r",
+            "postgresql://127.0.0.1:{closed},127.0.0.1:{other}/r",
+            "127.0.0.1:{other}",
+        ),
     ],
 )
 def test_a_server_that_cannot_be_reached_is_named(
     url: str, database: str, cause: str, logged: pytest.LogCaptureFixture
 ) -> None:
-    client = Client(Settings(database=url))
+    ports = {"closed": free_port(), "other": free_port()}
+    client = Client(Settings(database=url.format(**ports)))
     first = fail(client)
     client.close()
 
     (line,) = lines(logged)
-    assert (line["request_id"], line["database"]) == (first, database)
-    assert cause in line["cause"]
+    assert (line["request_id"], line["database"]) == (first, database.format(**ports))
+    assert cause.format(**ports) in line["cause"]
     assert "s3cret-pw" not in str([vars(record) for record in logged.records])
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 from tests.conftest import PostgreSQL
+from tests.processes import free_port
 
 Invoke = Callable[..., Result]
 
@@ -31,18 +32,19 @@ def run(invoke: Invoke, command: tuple[str, ...], url: str, monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("postgresql://u:s3cret-pw@127.0.0.1:1/r", ("postgresql://127.0.0.1:1/r", "Connect call failed")),
+        ("postgresql://u:s3cret-pw@127.0.0.1:{closed}/r", ("postgresql://127.0.0.1:{closed}/r", "Connect call failed")),
         ("postgresql://u:s3cret-pw@nowhere.invalid/r", ("postgresql://nowhere.invalid:5432/r", "gaierror")),
-        ("postgresql://u:s3cret-pw@x@127.0.0.1:1/r", ("%40",)),
+        ("postgresql://u:s3cret-pw@x@127.0.0.1:{closed}/r", ("%40",)),
     ],
 )
 def test_a_server_that_cannot_be_reached(
     invoke: Invoke, command: tuple[str, ...], url: str, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    line = run(invoke, command, url, monkeypatch)
+    closed = free_port()
+    line = run(invoke, command, url.format(closed=closed), monkeypatch)
 
     assert line.startswith("Error: The database does not answer. (")
-    assert [word for word in words if word not in line] == []
+    assert [word for word in words if word.format(closed=closed) not in line] == []
 
 
 @commands
