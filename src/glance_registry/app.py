@@ -26,6 +26,7 @@ from glance_registry.api.v2.offer import Offer
 from glance_registry.api.v2.routes import ROUTES as IMAGES
 from glance_registry.api.v2.schemas import load_schemas
 from glance_registry.catalogue.causes import locate
+from glance_registry.catalogue.engine import Catalogue
 from glance_registry.catalogue.open import open_catalogue, read_urls
 from glance_registry.catalogue.outages import Outages
 from glance_registry.model.contract import CONTRACTS, Contract
@@ -46,7 +47,7 @@ def build(
 
     Raises Invalid for settings that cannot be used.
     """
-    url, _ = read_urls(settings.database, settings.replica)
+    read_urls(settings.database, settings.replica)
 
     metrics_networks = read_networks(settings.allowed_addresses, "[metrics] allowed_addresses")
     routes = _routes(settings)
@@ -61,15 +62,8 @@ def build(
         metrics = Metrics()
         if request_log is not None:
             request_log.on_loss(metrics.count_lost_lines)
-        try:
-            catalogue = open_catalogue(settings.database, settings.replica, settings.read_timeout)
-        except RegistryError as error:
-            database = locate(url)
-            fields = {"database": database.name, "message": str(error), "cause": database.cause(error) or str(error)}
-            log.error("the database cannot be opened", extra={"fields": fields})
-            raise
         return Registry(
-            catalogue=catalogue,
+            catalogue=_open_catalogue(settings),
             contract=contract_of(settings),
             offer=offer,
             default_page=settings.default_page,
@@ -89,6 +83,18 @@ def build(
     hosts = check_for(settings.identity_mode == "none", settings.host, settings.allowed_hosts, settings.public_endpoint)
     served = (*routes, *(PAGES if settings.pages else ()))
     return Application(open_registry, hosts, _identify(settings, outages, clock), served, outages)
+
+
+def _open_catalogue(settings: Settings) -> Catalogue:
+    """The catalogue of the settings. When it cannot be opened, the log says which database that is, and why."""
+    try:
+        return open_catalogue(settings.database, settings.replica, settings.read_timeout)
+    except RegistryError as error:
+        url, _ = read_urls(settings.database, settings.replica)
+        database = locate(url)
+        fields = {"database": database.name, "message": str(error), "cause": database.cause(error) or str(error)}
+        log.error("the database cannot be opened", extra={"fields": fields})
+        raise
 
 
 def contract_of(settings: Settings) -> Contract:
