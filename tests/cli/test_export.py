@@ -43,7 +43,7 @@ FULL = Image(
     min_disk=2**31 - 1,
     min_ram=1,
     protected=True,
-    properties={"b": "", "ä": "x" * 300, "a": "\n"},
+    properties={"b": "", "ä": "x" * 300, "a": "\n", "c": None},
     locations=(
         Location("https://u:p@store/1", {"weight": 1.5, "tags": ["x", None, {"deep": True}]}, "deleted", 7),
         Location("file:///2", {}, "active", 3),
