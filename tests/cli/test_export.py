@@ -273,11 +273,11 @@ IMAGES = st.builds(
     size=SIZES,
     virtual_size=SIZES,
     checksum=st.none() | TEXTS,
-    owner=st.none() | TEXTS,
+    owner=st.none() | TEXTS.filter(bool),
     min_disk=WHOLE,
     min_ram=WHOLE,
     protected=st.booleans(),
-    properties=st.dictionaries(NAMES, TEXTS, max_size=4),
+    properties=st.dictionaries(NAMES, st.none() | TEXTS, max_size=4),
     locations=LOCATIONS,
     version=st.integers(1, 2**31 - 1),
 ).map(_sound)
