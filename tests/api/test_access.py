@@ -58,7 +58,7 @@ GET    /images/<I>/members       public    all  all   all    all   own    own   
 GET    /images/<I>/members       private   all  all   all    all   404    404    404   404  404    404     403
 GET    /images/<I>/members       shared    all  all   all    all   own    own    404   404  404    404     403
 GET    /images/<I>/members       community all  all   all    all   --     --     --    --   404    404     403
-GET    /images/<I>/members       deleted   all  all   404    404   404    404    404   404  404    404     403
+GET    /images/<I>/members       deleted   --   --    404    404   404    404    404   404  404    404     403
 
 PUT    /images/<I>/members       public    204  204   204    204   204    403    403   403  403    403     403
 PUT    /images/<I>/members       private   204  204   204    204   404    404    404   403  403    403     403

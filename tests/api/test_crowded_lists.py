@@ -107,7 +107,7 @@ def _lists(ask: Ask, kept: images.Kept) -> bool:
         deleted = False
     if deleted is not None and deleted != image.deleted:
         return False
-    if deleted is False and image.status == "killed" and "status" not in filters:
+    if deleted is False and image.status == "killed":
         return False
     return all(_matches(image, name, value) for name, value in filters.items())
 

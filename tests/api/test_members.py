@@ -132,8 +132,19 @@ def test_putting_memberships_replaces_them_all(context: Client) -> None:
     answer = owner.put(f"{path}/members", {"memberships": wanted})
 
     assert (answer.status_code, answer.content) == (204, b"")
-    assert _members(owner, path) == {"kept": False, "new": True}
+    assert _members(owner, path) == {"kept": True, "new": True}
     assert context.caller("gone").get(path).status_code == 404
+
+
+def test_replaced_memberships_keep_what_they_may_share_unless_it_is_given(context: Client) -> None:
+    owner = context.caller("o")
+    path = _private(owner, "a+", "b", "c+", "d+")
+    wanted = [{"member_id": name} for name in "abe"]
+    wanted += [{"member_id": "c", "can_share": False}, {"member_id": "d", "can_share": None}]
+
+    owner.put(f"{path}/members", {"memberships": wanted})
+
+    assert _members(owner, path) == {"a": True, "b": False, "c": False, "d": True, "e": False}
 
 
 def test_putting_no_memberships_removes_them_all(context: Client) -> None:

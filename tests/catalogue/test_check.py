@@ -19,7 +19,6 @@ from glance_registry.catalogue.rows import ROW
 from glance_registry.catalogue.snapshot import snapshot
 from glance_registry.model.contract import CACTUS
 from glance_registry.model.image import Change, Location
-from glance_registry.model.member import Member
 
 LONG = "ä" * 300
 PLACES = (Location("http://store/1", id=1), Location("http://store/2", id=2))
@@ -38,7 +37,7 @@ def fill(write: Callable[..., Any]) -> None:
     write(images.add, image("one", 1, properties=properties, locations=PLACES))
     write(images.add, image("two", 2, properties=properties))
     write(images.change, "two", Change(properties={"a": "2"}, purge_properties=True), after_noon(3), ADMIN, CACTUS)
-    write(members.replace, "one", [Member(member_id="m"), Member(member_id="n", can_share=True)], after_noon(3), ADMIN)
+    write(members.replace, "one", {"m": None, "n": True}, after_noon(3), ADMIN)
     for number, image_id in enumerate(("past", "gone"), 4):
         write(images.add, image(image_id, number, properties=properties, locations=PLACES))
         write(members.put, image_id, "m", True, after_noon(number), ADMIN)
@@ -96,6 +95,9 @@ DAMAGE = [
     changed('properties = \'{"": "x"}\'', "A property has no name.", "gone"),
     changed('properties = \'{"a": "x"}\'', "The image is deleted and still has properties.", "gone"),
     changed('locations = \'[{"url": "a", "id": 1}]\'', "The image is deleted and still has locations.", "gone"),
+    changed("null_properties = '{}'", "Column null_properties is not a JSON list of texts", "gone"),
+    changed("null_properties = '[\"\"]'", "A property without a value has no name."),
+    changed('null_properties = \'["x", "x"]\'', "A property without a value comes twice."),
     changed("locations = '{}'", "Column locations is not a JSON list of locations"),
     changed("locations = '[{\"id\": 1}]'", "Column locations is not a JSON list of locations"),
     changed('locations = \'[{"url": "", "id": 1}]\'', "A location has no url."),

@@ -17,7 +17,6 @@ from glance_registry.model.access import Caller
 from glance_registry.model.contract import CACTUS, QUEENS
 from glance_registry.model.errors import Conflict, NotFound
 from glance_registry.model.image import delete
-from glance_registry.model.member import Member
 
 
 @pytest.fixture
@@ -70,7 +69,7 @@ def test_the_next_image_inherits_no_member_and_no_property_of_a_purged_one(write
     """SQLite gives the newest row's number again once that row is gone."""
     stranger = Caller(user="u", project="stranger")
     write(images.add, image("shared", visibility="shared", properties={"a": "1"}))
-    write(members.replace, "shared", [Member(member_id="stranger")], after_noon(0), ADMIN)
+    write(members.replace, "shared", {"stranger": None}, after_noon(0), ADMIN)
     write(images.remove, "shared", after_noon(1), ADMIN)
     write(purge, after_noon(2), after_noon(2), 500)
 
@@ -85,7 +84,7 @@ def test_the_next_image_inherits_no_member_and_no_property_of_a_purged_one(write
 def test_a_purge_leaves_no_row_that_belongs_to_nothing(write: Any, read: Any) -> None:
     for number in range(3):
         write(images.add, image(f"i{number}", properties={"a": "1", "b": "x" * 5_000}, tags=("t",)))
-        write(members.replace, f"i{number}", [Member(member_id="m"), Member(member_id="n")], after_noon(0), ADMIN)
+        write(members.replace, f"i{number}", {"m": None, "n": None}, after_noon(0), ADMIN)
         write(images.remove, f"i{number}", after_noon(1), ADMIN)
     write(purge, after_noon(2), after_noon(2), 500)
 

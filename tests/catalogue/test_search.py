@@ -22,7 +22,6 @@ from glance_registry.model.access import ANONYMOUS, Caller
 from glance_registry.model.contract import CACTUS
 from glance_registry.model.errors import Invalid
 from glance_registry.model.image import Change, Image
-from glance_registry.model.member import Member
 from glance_registry.model.query import TAG, Filter, Page, Query, Sort, View
 from glance_registry.model.words import has_terms, read_terms
 
@@ -189,7 +188,7 @@ def test_a_search_shows_nobody_more_than_a_list_does(held: Held, most: int, monk
     monkeypatch.setattr(paging, "MOST_GATHERED", most)
     for owner, visibility in itertools.product(("mine", "theirs"), VISIBILITIES):
         held.write(images.add, image(f"{owner}-{visibility}", owner=owner, visibility=visibility, name="secret plan"))
-    held.write(members.replace, "theirs-shared", [Member(member_id="mine", status="accepted")], NOON, ADMIN)
+    held.write(members.replace, "theirs-shared", {"mine": None}, NOON, ADMIN)
     callers = (ANONYMOUS, Caller(user="u", project="mine"), Caller(user="u", project="none"), Caller(user="u"), ADMIN)
 
     for caller, view in itertools.product(callers, (None, *map(View, (None, "all", *VISIBILITIES)))):

@@ -43,7 +43,7 @@ FULL = Image(
     min_disk=2**31 - 1,
     min_ram=1,
     protected=True,
-    properties={"b": "", "ä": "x" * 300, "a": "\n"},
+    properties={"b": "", "ä": "x" * 300, "a": "\n", "c": None},
     locations=(
         Location("https://u:p@store/1", {"weight": 1.5, "tags": ["x", None, {"deep": True}]}, "deleted", 7),
         Location("file:///2", {}, "active", 3),
@@ -273,11 +273,11 @@ IMAGES = st.builds(
     size=SIZES,
     virtual_size=SIZES,
     checksum=st.none() | TEXTS,
-    owner=st.none() | TEXTS,
+    owner=st.none() | TEXTS.filter(bool),
     min_disk=WHOLE,
     min_ram=WHOLE,
     protected=st.booleans(),
-    properties=st.dictionaries(NAMES, TEXTS, max_size=4),
+    properties=st.dictionaries(NAMES, st.none() | TEXTS, max_size=4),
     locations=LOCATIONS,
     version=st.integers(1, 2**31 - 1),
 ).map(_sound)

@@ -2,8 +2,8 @@
 """Runs in the environment of the clients: a call a line from standard input, its outcome a line to standard output.
 
 One process that has the clients loaded, which takes seconds, and a copy of it for each caller. Lines are JSON. A call
-names a `client`, the `environ` (OS_…) of its caller, and what is to be done: `openstack` has `argv`; `sdk` and `glance`
-have the `method` of a connection or client, `args` and `kwargs`.
+names a `client`, the `environ` (OS_…) of its caller, and what is to be done: `openstack` has `argv` and `at_terminal`,
+`sdk` and `glance` have the `method` of a connection or client, `args` and `kwargs`.
 """
 
 import contextlib
@@ -11,12 +11,13 @@ import io
 import json
 import multiprocessing
 import os
+import pty
 import sys
 import types
 import warnings
 from functools import cache, reduce
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, TextIO
 
 import openstack
 from glanceclient import Client
@@ -25,8 +26,22 @@ from openstackclient import shell
 from openstackclient.image.v2 import image as _image  # noqa: F401 It would be loaded by each copy.
 
 
-def run_openstack(argv: list[str]) -> dict[str, Any]:
-    """The exit status of `openstack …`, and what it printed."""
+@cache
+def terminal() -> TextIO:
+    """A terminal at which nobody types."""
+    return os.fdopen(pty.openpty()[1])
+
+
+@cache
+def nothing() -> TextIO:
+    """An empty input."""
+    return os.fdopen(os.open(os.devnull, os.O_RDONLY))
+
+
+def run_openstack(argv: list[str], at_terminal: bool) -> dict[str, Any]:
+    """The exit status of `openstack …`, and what it printed. Not at a terminal its standard input is empty, as that of
+    a scheduled job."""
+    sys.stdin = terminal() if at_terminal else nothing()
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
@@ -73,13 +88,13 @@ def call(client: Any, method: str, args: list[Any], kwargs: dict[str, Any]) -> d
 def outcome(asked: dict[str, Any]) -> dict[str, Any]:
     """The outcome of one call."""
     if asked["client"] == "openstack":
-        return run_openstack(asked["argv"])
+        return run_openstack(asked["argv"], asked["at_terminal"])
     client = {"sdk": sdk, "glance": glance}[asked["client"]]()
     return call(client, asked["method"], asked["args"], asked["kwargs"])
 
 
 def make_calls(environ: dict[str, str], way: Connection) -> None:
-    """The calls of one caller, for good. Its standard input is empty, as that of a scheduled job."""
+    """The calls of one caller, for good."""
     os.environ.update(environ)
     while True:
         way.send(outcome(way.recv()))

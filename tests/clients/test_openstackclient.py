@@ -200,6 +200,15 @@ def test_an_image_without_bytes_is_saved_as_an_empty_file(admin: Caller, tag: st
     assert (tmp_path / tag).read_bytes() == b""
 
 
+def test_without_a_terminal_a_new_image_is_one_of_no_bytes(admin: Caller, tag: str, tmp_path: Path) -> None:
+    admin.run(f"image create {tag}", at_terminal=False)
+
+    shown = admin.see(f"image show {tag}")
+    assert (shown["status"], shown["size"], shown["checksum"]) == ("active", 0, "d41d8cd98f00b204e9800998ecf8427e")
+    admin.run(f"image save --file {tmp_path / tag} {tag}")
+    assert (tmp_path / tag).read_bytes() == b""
+
+
 def test_an_id_is_given_once(admin: Caller, tag: str) -> None:
     image_id = str(uuid.uuid4())
     admin.run(f"image create --id {image_id} {tag}")

@@ -242,7 +242,8 @@ class Machine(RuleBasedStateMachine):
         answer = self._expect(200 if seen else 404, who, "GET", f"/images/{image_id}/members")
         if seen:
             all_of_them = admin or (project is not None and project == image.owner)
-            wanted = {name: share for name, share in image.members.items() if all_of_them or name == project}
+            members = image.members if image.deleted_at is None else {}
+            wanted = {name: share for name, share in members.items() if all_of_them or name == project}
             assert {member["member_id"]: member["can_share"] for member in answer["members"]} == wanted
 
     @rule(who=WHO, member=MEMBER)

@@ -144,10 +144,10 @@ class ShareAnew(Operation):
 
 @dataclass(frozen=True)
 class ListMembers(Operation):
-    """An admin sees the members of a deleted image, too."""
+    """A deleted image, which an admin may ask for, has no members."""
 
     def request(self, image_id: str) -> tuple[str, str, Any]:
         return "GET", f"/images/{image_id}/members", None
 
     def apply(self, image: Image | None) -> tuple[Image | None, Result]:
-        return image, REFUSED_AS_ABSENT if image is None else (200, image.members)
+        return image, REFUSED_AS_ABSENT if image is None else (200, NONE if image.deleted else image.members)

@@ -72,7 +72,7 @@ class Request(StarletteRequest):
     async def brings_bytes(self) -> bool:
         """Whether there is anything in the body; it is read no further than to its first byte.
 
-        Raises RequestTimeout when neither that nor the end comes in time.
+        Raises RequestTimeout when neither that nor the end comes in time, Invalid when the client goes away before.
         """
         return await self._in_time(self._find_byte())
 
@@ -87,6 +87,8 @@ class Request(StarletteRequest):
     async def _find_byte(self) -> bool:
         while True:
             message: Any = await self.receive()
+            if message["type"] == "http.disconnect":
+                raise Invalid("The body ended before it was complete.")
             if message.get("body"):
                 return True
             if not message.get("more_body", False):

@@ -49,8 +49,6 @@ class Conditions(Struct, frozen=True):
 
 
 def shape(query: Query) -> Conditions:
-    asks_for_status = any(wanted.field == "status" for wanted in query.filters)
-    hides = query.deleted is False and not asks_for_status
     return Conditions(
         filters=tuple((wanted.field, wanted.operator) for wanted in query.filters),
         properties=len(query.properties),
@@ -60,7 +58,7 @@ def shape(query: Query) -> Conditions:
         deleted=query.deleted,
         hidden=query.hidden,
         visibility=query.view.visibility if query.view and query.view.visibility in (PRIVATE, SHARED) else None,
-        without_statuses=tuple(sorted(query.unlisted_statuses)) if hides else (),
+        without_statuses=tuple(sorted(query.unlisted_statuses)) if query.deleted is False else (),
     )
 
 

@@ -5,7 +5,7 @@ Both APIs keep their members here. In the Registry API a membership gives the ri
 the image at once; in the Images API v2 it has a status, and lists show what the member has accepted.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -28,10 +28,13 @@ class SharedImage(NamedTuple):
 
 
 def find(connection: Connection, image_id: str, caller: Caller) -> list[Member]:
-    """The members of an image; a member who lists sees only itself. Raises NotFound."""
+    """The members of an image; a member who lists sees only itself. A deleted image, which only an admin sees, has
+    none. Raises NotFound."""
     number, image = seen(connection, image_id, caller)
     if image.deleted and not caller.admin:
         raise NotFound("Image not found")
+    if image.deleted:
+        return []
     return _known_to(caller, image, _members(connection, number))
 
 
@@ -62,20 +65,20 @@ def put(
         _update(connection, number, structs.replace(members[member_id], can_share=can_share, updated_at=now))
 
 
-def replace(connection: Connection, image_id: str, wanted: Sequence[Member], now: datetime, caller: Caller) -> None:
-    """Make these the image's only members, for what they may share; who stays, keeps the rest.
+def replace(
+    connection: Connection, image_id: str, wanted: Mapping[str, bool | None], now: datetime, caller: Caller
+) -> None:
+    """Make these the image's only members. Who stays keeps the rest, and what it may share where that is None.
 
     Raises NotFound or Forbidden.
     """
     number, members = _to_share(connection, image_id, caller)
     connection.execute(delete(image_members).where(image_members.c.image_number == number))
-    kept = {
-        member.member_id: structs.replace(
-            members.get(member.member_id) or _new(member.member_id, now), can_share=member.can_share
-        )
-        for member in wanted
-    }
-    _insert(connection, number, list(kept.values()))
+    replaced = []
+    for member_id, can_share in wanted.items():
+        member = members.get(member_id) or _new(member_id, now)
+        replaced.append(member if can_share is None else structs.replace(member, can_share=can_share))
+    _insert(connection, number, replaced)
 
 
 def remove(connection: Connection, image_id: str, member_id: str, caller: Caller) -> None:

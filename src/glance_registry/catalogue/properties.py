@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The index of properties and tags: one narrow row for each of each image, in step with the image's row.
 
-A tag is a property without a name."""
+A tag is a property without a name. A property without a value has no row: nobody can ask for it."""
 
 from collections.abc import Iterable
 from hashlib import sha256
@@ -52,7 +52,8 @@ def replace(connection: Connection, stored: Stored, new: Image | None) -> None:
 
 
 def _pairs(image: Image) -> set[tuple[str, str]]:
-    return {*image.properties.items(), *((TAG, tag) for tag in image.tags)}
+    texts = {(name, value) for name, value in image.properties.items() if value is not None}
+    return {*texts, *((TAG, tag) for tag in image.tags)}
 
 
 def _entry(stored: Stored, name: str, value: str) -> dict[str, Any]:

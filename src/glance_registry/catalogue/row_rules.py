@@ -72,6 +72,21 @@ def _properties(row: Row[Any]) -> Iterator[str]:
         yield "The image is deleted and still has properties."
 
 
+def _null_properties(row: Row[Any]) -> Iterator[str]:
+    """An older release may give such a property a value, or delete the image: then the column is not looked at."""
+    if row.null_properties is None:
+        return
+    try:
+        names = msgspec.json.decode(row.null_properties, type=list[str])
+    except (msgspec.MsgspecError, ValueError) as error:
+        yield f"Column null_properties is not a JSON list of texts: {error}."
+        return
+    if not all(names):
+        yield "A property without a value has no name."
+    if len(set(names)) < len(names):
+        yield "A property without a value comes twice."
+
+
 def _locations(row: Row[Any]) -> Iterator[str]:
     try:
         locations = msgspec.json.decode(row.locations, type=tuple[Location, ...])
@@ -99,4 +114,4 @@ def _tags(row: Row[Any]) -> Iterator[str]:
         yield "The tags are not sorted, or one comes twice."
 
 
-IMAGE_RULES: tuple[Rule, ...] = (_identity, _words, _numbers, _times, _properties, _locations, _tags)
+IMAGE_RULES: tuple[Rule, ...] = (_identity, _words, _numbers, _times, _properties, _null_properties, _locations, _tags)

@@ -2,7 +2,7 @@
 """An image's row: how it is found by id, and what it is as a value."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -45,9 +45,11 @@ class Stored(NamedTuple):
 _PLAIN = [
     column.name
     for column in images.c
-    if column.name not in ("number", "created_at", "updated_at", "deleted_at", "properties", "locations", "tags")
+    if column.name
+    not in ("number", "created_at", "updated_at", "deleted_at", "properties", "null_properties", "locations", "tags")
 ]
-_read_properties = msgspec.json.Decoder(dict[str, str]).decode
+_read_properties: Callable[[str], Any] = msgspec.json.Decoder(dict[str, str]).decode
+_read_names = msgspec.json.Decoder(tuple[str, ...]).decode
 _read_locations = msgspec.json.Decoder(tuple[Location, ...]).decode
 _read_tags = msgspec.json.Decoder(tuple[str, ...]).decode
 _write_json = msgspec.json.Encoder().encode
@@ -55,9 +57,9 @@ _write_json = msgspec.json.Encoder().encode
 ROW = select(images)
 """What `as_stored` reads."""
 
-_PROPERTIES, _LOCATIONS, _TAGS = (
-    ROW.selected_columns.keys().index(name) for name in ("properties", "locations", "tags")
-)
+_DOCUMENTS = [
+    ROW.selected_columns.keys().index(name) for name in ("properties", "null_properties", "locations", "tags")
+]
 
 
 def document_bytes(row: Sequence[Any]) -> int:
@@ -129,7 +131,7 @@ def as_stored(row: Sequence[Any]) -> Stored:
     """A row of `ROW`. Its values come as the driver has them: SQLite knows no booleans."""
     (number, image_id, version, created_at, updated_at, deleted_at, name, status, visibility, disk_format,
      container_format, size, virtual_size, checksum, owner, min_disk, min_ram, protected, properties,
-     locations, tags, os_hidden, os_hash_algo, os_hash_value) = row  # fmt: skip
+     locations, tags, os_hidden, os_hash_algo, os_hash_value, null_properties) = row  # fmt: skip
     created = from_column(created_at)
     return Stored(
         number,
@@ -151,7 +153,7 @@ def as_stored(row: Sequence[Any]) -> Stored:
             min_disk=min_disk,
             min_ram=min_ram,
             protected=bool(protected),
-            properties=_read_properties(properties),
+            properties=_properties(properties, None if deleted_at is not None else null_properties),
             locations=_read_locations(locations),
             tags=_read_tags(tags),
             os_hidden=bool(os_hidden),
@@ -159,6 +161,15 @@ def as_stored(row: Sequence[Any]) -> Stored:
             os_hash_value=os_hash_value,
         ),
     )
+
+
+def _properties(texts: str, nulls: str | None) -> dict[str, str | None]:
+    """All properties. An older release may have given one a value, or have deleted the image, without a change of
+    `nulls`, the column that it does not know."""
+    properties: dict[str, str | None] = _read_properties(texts)
+    if nulls is not None:
+        properties = {**dict.fromkeys(_read_names(nulls)), **properties}
+    return properties
 
 
 # What is found is used only for a row that is the same in all: whatever changes one, and whoever, it is read anew.
@@ -184,7 +195,7 @@ def as_hot(row: Sequence[Any]) -> Stored:
             _met.clear()
         _met.add(number)
     elif found is not None or len(_hot) < HOT_IMAGES or next(_chances) % ONE_IN == 0:
-        if len(row[_PROPERTIES]) + len(row[_LOCATIONS]) + len(row[_TAGS]) <= LARGEST_HOT:
+        if sum(len(row[document] or "") for document in _DOCUMENTS) <= LARGEST_HOT:
             _hot[number] = tuple(row), stored
         if len(_hot) > HOT_IMAGES:
             _hot.popitem(last=False)
@@ -192,12 +203,17 @@ def as_hot(row: Sequence[Any]) -> Stored:
 
 
 def as_row(image: Image) -> dict[str, Any]:
+    nulls = [name for name, value in image.properties.items() if value is None]
+    texts = (
+        {name: value for name, value in image.properties.items() if value is not None} if nulls else image.properties
+    )
     return {
         **{name: getattr(image, name) for name in _PLAIN},
         "created_at": to_column(image.created_at),
         "updated_at": to_column(image.updated_at),
         "deleted_at": None if image.deleted_at is None else to_column(image.deleted_at),
-        "properties": _write_json(image.properties).decode(),
+        "properties": _write_json(texts).decode(),
+        "null_properties": _write_json(nulls).decode() if nulls else None,
         "locations": _write_json(image.locations).decode(),
         "tags": _write_json(image.tags).decode(),
     }

@@ -16,7 +16,7 @@ from glance_registry.catalogue.snapshot import snapshot
 from glance_registry.catalogue.tables import metadata
 from glance_registry.model.errors import Conflict
 
-HEAD = "0007"
+HEAD = "0008"
 """The newest step in migrations/versions."""
 
 COMPATIBLE_SINCE = "0004"

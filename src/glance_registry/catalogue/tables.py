@@ -63,6 +63,9 @@ images = Table(
     Column("os_hidden", Boolean, nullable=False, server_default=false()),
     Column("os_hash_algo", _text(64)),
     Column("os_hash_value", _text(128)),
+    # A list of the names of properties without a value, which are not in `properties`: a release before step 0008 reads
+    # that as a mapping of names to strings. Null when there is none.
+    Column("null_properties", Text),
 )
 
 # The constants are part of the indexes' expressions, so they must not become parameters.

@@ -198,7 +198,7 @@ def _read_record(fields: Mapping[str, Any], body: bytes) -> Kept:
 def _member(entry: _MemberRecord) -> Member:
     return Member(
         member_id=entry.member_id,
-        can_share=entry.can_share,
+        can_share=bool(entry.can_share),
         status=entry.status,
         created_at=None if entry.created_at is None else _utc(entry.created_at),
         updated_at=None if entry.updated_at is None else _utc(entry.updated_at),

@@ -44,7 +44,7 @@ class Contract(Struct, frozen=True, kw_only=True):
     id_pattern: re.Pattern[str]
     id_sentence: str
     unlisted_statuses: frozenset[str]
-    """Statuses that lists leave out unless a filter asks for them."""
+    """Statuses of images that are in no list, but for lists of deleted images and of changes."""
     admin_sees_deleted: bool
     """Whether an admin who asks for a deleted image by its id is shown it."""
     most_properties: int = MAX_PROPERTIES

@@ -59,7 +59,8 @@ class Image(Struct, frozen=True, kw_only=True, dict=True):
     Sizes are in bytes, `min_disk` in GiB, `min_ram` in MiB; times are aware, in UTC. `tags` are sorted, none
     comes twice. A hidden image (`os_hidden`) is in no list that does not ask for hidden ones. `version` counts
     the changes: a save succeeds only over the version that was read. What is made of an image, which never changes,
-    can be kept with it, in its `__dict__`; an image that is made of another begins without.
+    can be kept with it, in its `__dict__`; an image that is made of another begins without. A property's value is a
+    text, or null: a name without a value, which is not the empty text.
     """
 
     id: str
@@ -78,7 +79,7 @@ class Image(Struct, frozen=True, kw_only=True, dict=True):
     min_disk: int = 0
     min_ram: int = 0
     protected: bool = False
-    properties: Mapping[str, str] = {}
+    properties: Mapping[str, str | None] = {}
     locations: tuple[Location, ...] = ()
     tags: tuple[str, ...] = ()
     os_hidden: bool = False
@@ -109,7 +110,7 @@ class Change(Struct, frozen=True, kw_only=True):
 
     fields: Mapping[str, Any] = {}
     is_public: bool | None = None
-    properties: Mapping[str, str] = {}
+    properties: Mapping[str, str | None] = {}
     purge_properties: bool = False
     locations: tuple[Location, ...] = ()
     from_status: str | None = None

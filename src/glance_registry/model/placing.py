@@ -7,6 +7,7 @@ only a writer (an API server or an admin) says that the same bytes lie elsewhere
 
 import re
 from collections.abc import Mapping, Sequence
+from hashlib import md5, sha512
 from typing import Any
 
 from msgspec import Struct
@@ -64,6 +65,26 @@ def placed(image: Image, places: Sequence[Location | Place]) -> Image:
         locations=number([_location(place, kept) for place in places], image.locations),
     )
     return moved(located, ACTIVE) if image.status == QUEUED else located
+
+
+def emptied(image: Image) -> Image:
+    """The queued image as an active one of no bytes: size 0 and the digests of nothing.
+
+    Raises Conflict in another status or when a location says that there are bytes; Invalid when a format is missing.
+    """
+    if image.status != QUEUED:
+        raise Conflict(f"Bytes are taken only while an image is queued; its status is '{image.status}'.")
+    if image.locations:
+        raise Conflict("The image has a location, so its bytes lie there.")
+    known = replace(
+        image,
+        size=0,
+        virtual_size=None,
+        checksum=md5(usedforsecurity=False).hexdigest(),
+        os_hash_algo="sha512",
+        os_hash_value=sha512().hexdigest(),
+    )
+    return moved(known, ACTIVE)
 
 
 def check_may_place(caller: Caller, before: Image, after: Image, schemes: frozenset[str]) -> None:

@@ -71,8 +71,8 @@ class Query(Struct, frozen=True, kw_only=True):
 
     Which are looked through says `view`, or else `public`: True lists what an ordinary user sees: public images,
     its own, those shared with it. Only an admin gets more: False lists non-public images, None all. `deleted`
-    True lists the deleted images alone, None both kinds; `hidden` likewise. `unlisted_statuses` are left out
-    of lists without deleted images, unless a filter asks for a status. `properties` are (name, value), a tag
+    True lists the deleted images alone, None both kinds; `hidden` likewise. Lists without
+    deleted images leave out those with one of the `unlisted_statuses`. `properties` are (name, value), a tag
     is (TAG, tag). With `terms`, images that are not deleted and have all of them in their words.
     """
 

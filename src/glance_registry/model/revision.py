@@ -59,11 +59,13 @@ def remove_tag(tag: str) -> Step:
     return step
 
 
-def set_property(name: str, value: str, *, is_there: bool | None = None) -> Step:
-    """Given `is_there`, the property must be there already, or must not be."""
+def set_property(name: str, value: str | None, *, is_there: bool | None = None) -> Step:
+    """Given `is_there`, the property must be there already, or must not be; one without a value counts as both, since
+    not every client is shown it."""
 
     def step(image: Image) -> Image:
-        if is_there is not None and (name in image.properties) != is_there:
+        is_null = name in image.properties and image.properties[name] is None
+        if is_there is not None and not is_null and (name in image.properties) != is_there:
             raise Conflict(f"Property {name} {'does not exist' if is_there else 'is already present'}.")
         return replace(image, properties={**image.properties, name: value})
 
@@ -172,6 +174,6 @@ def _check_sizes(before: Image, after: Image, contract: Contract) -> None:
     for name, value in after.properties.items() - before.properties.items():
         if not 0 < len(name) <= LONGEST_NAME:
             raise Invalid(f"A property's name must have 1 to {LONGEST_NAME} characters.")
-        if len(value) > LONGEST_VALUE:
+        if value is not None and len(value) > LONGEST_VALUE:
             raise Invalid(f"Property '{name}' is longer than {LONGEST_VALUE} characters.")
     check_document(before, after, contract.image_document_bytes)

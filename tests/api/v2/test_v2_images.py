@@ -2,11 +2,14 @@
 """Images of the Images API: registered, shown, changed, deleted."""
 
 import re
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 from tests.conftest import Client
+from tests.raw import Body, ask
 
+BYTES = "application/octet-stream"
 UUID = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
 FIELDS = {
     *("id", "name", "status", "visibility", "protected", "os_hidden", "owner", "disk_format", "container_format"),
@@ -282,5 +285,69 @@ def test_the_file_of_an_image_says_where_its_bytes_are(sqlite_client: Client) ->
     assert (empty.status_code, empty.content) == (204, b"")
     assert sqlite_client.get(f"/v2/images/{active['id']}/file").status_code == 404
     assert sqlite_client.request("PUT", queued["file"], content=b"bytes").status_code == 403
-    assert sqlite_client.request("PUT", queued["file"], content=b"").status_code == 204
     assert sqlite_client.get(queued["self"]).json() == queued
+
+
+OCTETS = {"Content-Type": "application/octet-stream"}
+DIGESTS_OF_NOTHING = {
+    "checksum": "d41d8cd98f00b204e9800998ecf8427e",
+    "os_hash_algo": "sha512",
+    "os_hash_value": "cf83e1357eefb8bdf1542850d66d8007d620e4050b5715dc83f4a921d36ce9ce"
+    "47d0d13c5d85f2b0ff8318d2877eec2f63b931bd47417a81a538327af927da3e",
+}
+
+
+async def _no_chunks() -> AsyncIterator[bytes]:
+    for chunk in ():
+        yield chunk
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("headers", [{}, {"X-OpenStack-Image-Size": "0"}, {"Content-Type": f"{BYTES}; charset=x"}])
+def test_an_empty_file_makes_a_queued_image_active(client: Client, chunked: bool, headers: dict[str, str]) -> None:
+    """As Nova makes the snapshot of a server that boots from a volume."""
+    queued = client.register()
+    content = _no_chunks() if chunked else b""
+
+    answer = client.request("PUT", queued["file"], content=content, headers={**OCTETS, **headers})
+
+    assert (answer.status_code, answer.content) == (204, b"")
+    shown = client.get(queued["self"]).json()
+    expected = {**queued, **DIGESTS_OF_NOTHING, "status": "active", "size": 0}
+    assert shown == {**expected, "updated_at": shown["updated_at"]}
+    file = client.get(queued["file"])
+    assert (file.status_code, file.content, file.headers["content-type"]) == (200, b"", BYTES)
+    assert file.headers["content-md5"] == DIGESTS_OF_NOTHING["checksum"]
+    assert client.show(queued["id"])["location"] is None
+
+
+def test_an_empty_file_is_refused_in_the_order_of_the_incumbent(client: Client) -> None:
+    queued, without = client.register(), client.register(disk_format=None)
+    active, deactivated = client.add(), client.add()
+    client.post(f"/v2/images/{deactivated['id']}/actions/deactivate")
+    placed = client.add(status="queued", location="https://images.test/i")
+
+    def put(image_id: str, headers: dict[str, str] | None = None) -> int:
+        given = OCTETS if headers is None else headers
+        return client.request("PUT", f"/v2/images/{image_id}/file", content=b"", headers=given).status_code
+
+    assert put("none", {}) == put("none", {"Content-Type": "text/plain"}) == 415
+    assert put("none") == 404
+    assert put(active["id"]) == put(deactivated["id"]) == put(placed["id"]) == 409
+    assert put(without["id"]) == 400
+    for size in ("5", "-1", "many"):
+        assert put(queued["id"], {**OCTETS, "X-OpenStack-Image-Size": size}) == 400
+    assert client.get(queued["self"]).json() == queued
+    assert client.get(without["self"]).json() == without
+
+
+def test_a_client_that_hangs_up_before_the_first_byte_makes_no_empty_image(client: Client) -> None:
+    class HungUp(Body):
+        async def receive(self) -> dict[str, Any]:
+            return {"type": "http.disconnect"}
+
+    queued = client.register()
+
+    ask(client, "PUT", queued["file"], body=HungUp([]), headers=[(b"content-type", BYTES.encode())])
+
+    assert client.get(queued["self"]).json() == queued

@@ -51,7 +51,8 @@ def image_headers(image: Image, with_locations: bool) -> list[Header]:
     ]
     encoded_fields = len(encoded)
     properties: dict[bytes, bytes] = {}
-    for name, text in shown.properties.items():
+    texts = {name: text for name, text in shown.properties.items() if text is not None}
+    for name, text in texts.items():
         header = _property_header(name)
         if header not in properties:
             properties[header] = _value(header, text, encoded)
@@ -62,7 +63,7 @@ def image_headers(image: Image, with_locations: bool) -> list[Header]:
         properties = {}
         del encoded[encoded_fields:]
     headers += properties.items()
-    if omitted := len(shown.properties) - len(properties):
+    if omitted := len(texts) - len(properties):
         headers.append((b"x-image-meta-properties-omitted", str(omitted).encode()))
     if encoded:
         headers.append((b"x-image-meta-encoded", b" ".join(encoded)))

@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Registry API's bodies about members, to and from model values."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
 from glance_registry.api.body import convert, read_object, read_switch
 from glance_registry.model.errors import Invalid
-from glance_registry.model.member import MOST_MEMBERS, Member
+from glance_registry.model.member import MOST_MEMBERS
 
 MemberId = Annotated[str, Meta(min_length=1, max_length=255)]
 
 
 class MembershipBody(Struct):
     member_id: MemberId
-    can_share: bool = False
+    can_share: bool | None = None
 
 
 class MembershipsRequest(Struct):
@@ -48,14 +48,14 @@ class SharedImages(Struct):
     shared_images: list[SharedImage]
 
 
-def read_memberships(body: bytes) -> Sequence[Member]:
-    """The members that shall replace all. Raises Invalid."""
+def read_memberships(body: bytes) -> Mapping[str, bool | None]:
+    """The members that shall replace all, and whether each may share; None where that is not said. Raises Invalid."""
     value = read_object(body)
     entries = value.get("memberships")
     if isinstance(entries, list):
         value = {**value, "memberships": [_loosen(entry) for entry in entries]}
     request = convert(value, MembershipsRequest)
-    return [Member(member_id=entry.member_id, can_share=entry.can_share) for entry in request.memberships]
+    return {entry.member_id: entry.can_share for entry in request.memberships}
 
 
 def read_can_share(body: bytes) -> bool | None:

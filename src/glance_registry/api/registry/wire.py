@@ -20,12 +20,15 @@ from glance_registry.model.image import LARGEST_32, LARGEST_64, Change, Image, L
 
 _encode = msgspec.json.Encoder().encode
 
+EXACT = 2**53
+"""A JSON number with a fraction or an exponent may be rounded to a whole number from here on."""
+
 Name = Annotated[str, Meta(max_length=255)]
 Bytes = Annotated[int, Meta(ge=0, le=LARGEST_64)]
 Whole = Annotated[int, Meta(ge=0, le=LARGEST_32)]
 Url = Annotated[str, Meta(max_length=4096)]
 PropertyName = Annotated[str, Meta(min_length=1, max_length=255)]
-PropertyValue = Annotated[str, Meta(max_length=65_535)]
+PropertyValue = Annotated[str, Meta(max_length=65_535)] | int | float | None
 
 
 class PropertyBody(Struct):
@@ -54,8 +57,8 @@ class ImageBody(Struct):
     virtual_size: Bytes | UnsetType | None = UNSET
     checksum: Annotated[str, Meta(max_length=32)] | UnsetType | None = UNSET
     owner: Name | UnsetType | None = UNSET
-    min_disk: Whole | UnsetType = UNSET
-    min_ram: Whole | UnsetType = UNSET
+    min_disk: Whole | UnsetType | None = UNSET
+    min_ram: Whole | UnsetType | None = UNSET
     is_public: bool | UnsetType = UNSET
     protected: bool | UnsetType = UNSET
     location: Url | UnsetType | None = UNSET
@@ -103,7 +106,7 @@ class ShownImage(BriefImage):
     virtual_size: int | None
     location: str | None
     location_data: list[ShownLocation]
-    properties: dict[str, str]
+    properties: dict[str, str | None]
 
 
 class OneImage(Struct):
@@ -162,8 +165,12 @@ def _loosen(name: str, given: Any) -> Any:
 def _change(request: ImageRequest, purge_properties: bool = False) -> Change:
     image = request.image
     given = {name: getattr(image, name) for name in _SET_AS_GIVEN}
+    # "null min_disk and min_ram are 0, an empty owner is null" (protocol, section 3).
+    meant: dict[str, Any] = {name: 0 for name in ("min_disk", "min_ram") if given[name] is None}
+    if given["owner"] == "":
+        meant["owner"] = None
     return Change(
-        fields={name: value for name, value in given.items() if value is not UNSET},
+        fields={name: value for name, value in {**given, **meant}.items() if value is not UNSET},
         is_public=None if image.is_public is UNSET else image.is_public,
         properties=_properties(image.properties),
         purge_properties=purge_properties,
@@ -172,18 +179,28 @@ def _change(request: ImageRequest, purge_properties: bool = False) -> Change:
     )
 
 
-def _properties(given: Any) -> dict[str, str]:
+def _properties(given: Any) -> dict[str, str | None]:
     if given is UNSET or given is None:
         return {}
     if isinstance(given, dict):
-        return given
-    properties = {}
+        return {name: _property_text(name, value) for name, value in given.items()}
+    properties: dict[str, str | None] = {}
     for entry in given:
         name = entry.name or entry.key
         if not name:
             raise Invalid("Every entry of field 'properties' needs a 'name' (or 'key') and a 'value'.")
-        properties[name] = entry.value
+        properties[name] = _property_text(name, entry.value)
     return properties
+
+
+def _property_text(name: str, value: str | float | None) -> str | None:
+    """A property's value as it is kept. Raises Invalid for a number that may have been rounded when it was read, or
+    has more than 64 bits."""
+    if value is None or isinstance(value, str):
+        return value
+    if abs(value) >= EXACT if isinstance(value, float) else value.bit_length() > 64:
+        raise Invalid(f"The number of property '{name}' is too large: send it as a text.")
+    return str(value)
 
 
 def _locations(image: ImageBody) -> tuple[Location, ...]:

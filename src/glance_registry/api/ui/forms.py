@@ -70,7 +70,7 @@ def form_of(image: Image, tag: str) -> Entered:
         protected=image.protected,
         os_hidden=image.os_hidden,
         tags=[tag for tag in image.tags if _is_line(tag)],
-        properties=list(image.properties.items()),
+        properties=list(_texts(image).items()),
     )
 
 
@@ -120,17 +120,23 @@ def read_changes(entered: Entered, image: Image, offer: Offer) -> Step:
     fields = _changed_fields(entered, image)
     steps = [set_tags(value) if name == "tags" else set_field(name, value) for name, value in fields.items()]
     # A browser makes one kind of line break of all.
-    kept = {joined(name): name for name in image.properties}
+    texts = _texts(image)
+    kept = {joined(name): name for name in texts}
     properties: dict[str, str] = {}
     for shown, value in entered.properties:
         name = kept.get(shown, shown.strip())
-        if shown in entered.removed and name in image.properties:
+        if shown in entered.removed and name in texts:
             steps.append(remove_property(name))
-        elif name not in image.properties or value != joined(image.properties[name]):
+        elif name not in texts or value != joined(texts[name]):
             _check_new(name, properties)
             properties[name] = value
     offer.schemas.check_part({**fields, **properties})
     return all_of([*steps, *(set_property(name, value) for name, value in properties.items())])
+
+
+def _texts(image: Image) -> dict[str, str]:
+    """The properties that can be entered; one without a value stays as it is, unless it is entered as a new one."""
+    return {name: value for name, value in image.properties.items() if value is not None}
 
 
 def _changed_fields(entered: Entered, image: Image) -> Mapping[str, Any]:

@@ -6,6 +6,7 @@ from http import HTTPStatus
 import msgspec
 
 from glance_registry.api.answer import Answer, empty_answer, encoded_answer
+from glance_registry.api.errors import UnsupportedType
 from glance_registry.api.request import Request
 from glance_registry.api.v2 import conditional, wire
 from glance_registry.api.v2.patch import read_patch
@@ -13,10 +14,13 @@ from glance_registry.api.v2.query import read_query
 from glance_registry.api.v2.revise import revise
 from glance_registry.catalogue import images
 from glance_registry.model.access import owner_of_new
-from glance_registry.model.errors import Forbidden, NotFound
+from glance_registry.model.errors import Forbidden, Invalid, NotFound
 from glance_registry.model.image import ACTIVE, Image
-from glance_registry.model.revision import Step, add_tag, check_may_create, deletion, remove_tag
+from glance_registry.model.placing import emptied
+from glance_registry.model.revision import Step, add_tag, all_of, check_may_create, deletion, remove_tag
 from glance_registry.model.status import QUEUED, deactivated, reactivated
+
+BYTES = "application/octet-stream"
 
 _encode = msgspec.json.Encoder().encode
 
@@ -91,8 +95,11 @@ async def delete_deactivation(request: Request) -> Answer:
 
 
 async def show_file(request: Request) -> Answer:
-    """An image's bytes: 204 while there are none; those of an active image lie elsewhere."""
+    """An image's bytes: 204 while it is queued; those of an active image lie elsewhere, unless it has none."""
     image = await request.registry.catalogue.read(images.get, request.image_id, request.caller)
+    if image.status == ACTIVE and image.size == 0 and not image.locations:
+        digest = [(b"content-md5", image.checksum.encode())] if image.checksum else []
+        return Answer(b"", BYTES.encode(), headers=digest)
     if image.status == ACTIVE:
         raise NotFound("The image's bytes are not kept here; its locations say where they are.")
     if image.status != QUEUED:
@@ -101,12 +108,24 @@ async def show_file(request: Request) -> Answer:
 
 
 async def replace_file(request: Request) -> Answer:
-    """Refused unless it is empty: bytes are not kept here; say where they lie with a location."""
-    await request.registry.catalogue.read(images.get, request.image_id, request.caller)
-    # Compat: without a terminal, openstackclient sends its empty standard input as the bytes of every new image.
-    if not await request.brings_bytes():
-        return empty_answer()
-    raise Forbidden("This registry keeps no bytes of images: register where they lie with POST …/locations.")
+    """Makes a queued image active as one of no bytes; others are not kept here: a location says where they lie."""
+    if await request.brings_bytes():
+        await request.registry.catalogue.read(images.get, request.image_id, request.caller)
+        raise Forbidden("This registry keeps no bytes of images: register where they lie with POST …/locations.")
+    # Compat: Nova makes the snapshot of a server that boots from a volume so, and openstackclient without a terminal
+    # sends its empty standard input as the bytes of every new image.
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != BYTES:
+        raise UnsupportedType(f"The Content-Type of an image's bytes must be {BYTES}.", (BYTES,))
+    announced = request.headers.get("x-openstack-image-size") or request.headers.get("content-length", "0")
+    await _revise(request, all_of([lambda image: _check_announced(image, announced), emptied]))
+    return empty_answer()
+
+
+def _check_announced(image: Image, announced: str) -> Image:
+    """The image, unless the client said that more bytes would come than none. Raises Invalid."""
+    if announced.strip("0"):
+        raise Invalid("The body is empty, but its announced size is another than 0.")
+    return image
 
 
 async def _revise(request: Request, step: Step) -> Image:

@@ -14,7 +14,7 @@ from msgspec import Struct
 from glance_registry.api.body import read_list
 from glance_registry.api.errors import UnsupportedType
 from glance_registry.api.v2.offer import Offer
-from glance_registry.api.v2.wire import FIELDS, NUMBERS, check_may_name, read_place
+from glance_registry.api.v2.wire import FIELDS, NUMBERS, as_property, check_may_name, read_place
 from glance_registry.model.errors import Conflict, Forbidden, Invalid
 from glance_registry.model.revision import (
     Step,
@@ -121,18 +121,18 @@ def _field_step(change: Change) -> Step:
         raise Conflict(f"Property {change.name} is already present.")
     if change.name == "tags":
         return set_tags(change.value)
+    if change.name == "owner":
+        return set_field("owner", change.value or None)
     return set_field(change.name, int(change.value) if change.name in NUMBERS else change.value)
 
 
 def _property_step(change: Change) -> Step:
     if change.operation == "remove":
         return remove_property(change.name)
-    if not isinstance(change.value, str):
-        # An operator's schema may say otherwise; what is kept are strings, and the Registry API shows them.
-        raise Invalid(f"Property '{change.name}' must be a string.")
+    value = as_property(change.name, change.value)
     if change.operation == "replace":
-        return set_property(change.name, change.value, is_there=True)
-    return set_property(change.name, change.value, is_there=None if change.by_rfc else False)
+        return set_property(change.name, value, is_there=True)
+    return set_property(change.name, value, is_there=None if change.by_rfc else False)
 
 
 def _locations_step(change: Change, offer: Offer) -> Step:

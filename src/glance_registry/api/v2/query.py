@@ -31,6 +31,7 @@ _NOT_FILTERS = frozenset(
     {"limit", "marker", "sort", "sort_key", "sort_dir", "visibility", "member_status", "tag", "os_hidden", "q"}
 )
 _UNLISTED = frozenset({"killed"})
+"""Unless a filter asks for a status."""
 
 Reader = Callable[[str, str], Any]
 _READERS: dict[str, Reader] = {
@@ -86,7 +87,7 @@ def read_query(query_string: bytes, default_limit: int, largest_limit: int) -> A
         terms=read_terms(given["q"]) if "q" in given else (),
         view=_read_view(given),
         hidden=read_truth("os_hidden", given.get("os_hidden", "false")),
-        unlisted_statuses=_UNLISTED,
+        unlisted_statuses=frozenset() if "status" in given else _UNLISTED,
     )
     return Asked(query, pairs)
 

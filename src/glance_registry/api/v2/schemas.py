@@ -125,6 +125,7 @@ class Schemas:
             ],
         }
         self._partial = dict(self.image)
+        self._own = own.keys()
         if required:
             self.image["required"] = required
         self.member: Schema = {"name": "member", "properties": _MEMBER, "additionalProperties": False}
@@ -142,6 +143,18 @@ class Schemas:
     def check_part(self, value: Any) -> None:
         """Raise Invalid unless the value is what the schema says of some of an image's properties."""
         _check(self._part_check, value)
+
+    @cached_property
+    def nullable(self) -> frozenset[str]:
+        """The operator's properties that may be null."""
+        return frozenset(name for name in self._own if self._allows_null(name))
+
+    def _allows_null(self, name: str) -> bool:
+        try:
+            self.check_part({name: None})
+        except Invalid:
+            return False
+        return True
 
     # To compile a schema takes milliseconds: the first body that needs it pays, not the start of the program.
     @cached_property

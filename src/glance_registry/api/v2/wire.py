@@ -12,7 +12,7 @@ from glance_registry.api.body import convert, read_object
 from glance_registry.api.rendered import rendered
 from glance_registry.api.v2.offer import Offer
 from glance_registry.model.contract import Contract
-from glance_registry.model.errors import Forbidden
+from glance_registry.model.errors import Forbidden, Invalid
 from glance_registry.model.image import ACTIVE, LONGEST_NAME, SHARED, Image, Location
 from glance_registry.model.member import Member
 from glance_registry.model.placing import Place, has_credentials
@@ -90,9 +90,19 @@ def read_new(body: bytes, offer: Offer, contract: Contract) -> dict[str, Any]:
     # JSON has no whole numbers of its own: a schema takes 1.0 for one.
     fields |= {name: int(value.pop(name)) for name in NUMBERS if name in value}
     fields["tags"] = as_tags(value.pop("tags", ()))
+    if fields.get("owner") == "":
+        fields["owner"] = None
     if "id" in value:
         fields["id"] = contract.image_id(value.pop("id"))
-    return {"visibility": SHARED, **fields, "properties": value}
+    return {"visibility": SHARED, **fields, "properties": {name: as_property(name, value[name]) for name in value}}
+
+
+def as_property(name: str, value: Any) -> str | None:
+    """A property's value that its schema allows, as it is kept. Raises Invalid for what the Registry API would show as
+    something else: an operator's schema may have numbers, too."""
+    if value is None or isinstance(value, str):
+        return value
+    raise Invalid(f"Property '{name}' must be a string.")
 
 
 def read_location(body: bytes, offer: Offer) -> Place:
@@ -120,11 +130,12 @@ def read_decision(body: bytes) -> str:
 
 
 def shown_json(image: Image, offer: Offer) -> bytes:
-    return rendered(_shown_json, image, offer.show_locations, offer.show_direct_url)
+    return rendered(_shown_json, image, offer.show_locations, offer.show_direct_url, offer.schemas.nullable)
 
 
-def _shown_json(image: Image, show_locations: bool, show_direct_url: bool) -> bytes:
-    """The image as it is sent. A property that has a field's name (the Registry API knows fewer) is not shown."""
+def _shown_json(image: Image, show_locations: bool, show_direct_url: bool, nullable: frozenset[str]) -> bytes:
+    """The image as it is sent. A property that has a field's name (the Registry API knows fewer) is not shown, nor is
+    one without a value, unless its schema allows null: clients take any other for a string."""
     path = "/v2/images/" + image.id
     fields: dict[str, Any] = {
         "id": image.id,
@@ -159,7 +170,7 @@ def _shown_json(image: Image, show_locations: bool, show_direct_url: bool) -> by
     if show_direct_url and url is not None and not has_credentials(url) and image.status != DEACTIVATED:
         fields["direct_url"] = url
     for name, value in image.properties.items():
-        if name not in fields and name not in _HIDDEN:
+        if name not in fields and name not in _HIDDEN and (value is not None or name in nullable):
             fields[name] = value
     return _encode(fields)
 
