@@ -39,7 +39,7 @@ ANSWER: dict[str, Any] = {
     "checksum": "443b7623e27ecf03dc9e01ee93f67afe",
     "os_hash_algo": "sha512",
     "os_hash_value": "0" * 128,
-    "tags": ["lts", "cloud"],
+    "tags": ["lts", " cloud "],
     "created_at": "2014-11-07T17:07:06Z",
     "updated_at": "2014-11-07T17:19:09Z",
     "locations": [{"url": "rbd://a/b", "metadata": {"store": "ceph"}}],

@@ -158,6 +158,7 @@ REFUSED = [
     (lines({**VALID, "visibility": "community"}), "Field 'visibility' is read only with both an 'id' and"),
     (lines({"image": VALID, "images": []}), "Field 'images' is unknown."),
     (lines({"id": "a", "purged_at": "2012-01-01T00:00:00", "name": "a"}), "unknown field name"),
+    (lines({**RECORD, "tags": ["a", " "]}), "Field 'tags'"),
     (lines({"id": "a/b", "purged_at": "2012-01-01T00:00:00"}), "Invalid image id"),
     (lines({"id": "a", "purged_at": "long ago"}), "'purged_at'"),
 ]

@@ -214,6 +214,9 @@ def _read_record(fields: Mapping[str, Any], body: bytes) -> Kept:
         deleted_at = updated_at
     if min(updated_at, deleted_at or updated_at) < created_at:
         raise Invalid("Field 'created_at' is later than 'updated_at' or 'deleted_at'.")
+    tags = as_tags(record.tags)
+    if "" in tags:
+        raise Invalid("Field 'tags' has a tag without any character but blanks.")
     made = wanted.create(image_id, created_at, wanted.fields.get("owner"))
     image = structs.replace(
         made,
@@ -224,7 +227,7 @@ def _read_record(fields: Mapping[str, Any], body: bytes) -> Kept:
         # Of a deleted image only the row is kept, as deleting it here does.
         properties={} if deleted_at else made.properties,
         locations=() if deleted_at else _keep_ids(made, record),
-        tags=() if deleted_at else as_tags(record.tags),
+        tags=() if deleted_at else tags,
         os_hidden=record.os_hidden,
         os_hash_algo=record.os_hash_algo,
         os_hash_value=record.os_hash_value,
