@@ -121,6 +121,9 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 
 def image_line(kept: Kept) -> bytes:
     image = kept.image
+    if image.deleted:
+        # Older releases left its contents in the row; an import has no use for them.
+        image = structs.replace(image, properties={}, locations=(), tags=())
     shown = structs.asdict(wire.shown(image))
     line = ImageLine(
         **shown,
