@@ -7,6 +7,7 @@ import re
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,12 @@ from tests.catalogue.examples import upgrade
 from tests.conftest import Client
 
 from glance_registry.catalogue import migrations, schema
+from glance_registry.catalogue.check import Fault, check
 from glance_registry.catalogue.indexes import metadata
 from glance_registry.catalogue.open import open_catalogue
 from glance_registry.catalogue.properties import search_key
+from glance_registry.catalogue.purge import purge
+from glance_registry.catalogue.snapshot import snapshot
 from glance_registry.model.errors import Conflict
 from glance_registry.settings import Settings
 
@@ -90,6 +94,12 @@ def fill(url: str, count: int) -> None:
             for number in range(count)
         ],
     )
+
+
+def faults(url: str) -> list[Fault]:
+    found: list[Fault] = []
+    asyncio.run(snapshot(url, check, found.append))
+    return found
 
 
 def state(url: str) -> schema.State:
@@ -205,6 +215,7 @@ def test_an_old_database_with_images_walks_to_today_and_is_served(empty_database
     upgrade(empty_database)
 
     assert state(empty_database) is schema.State.CURRENT
+    assert faults(empty_database) == []
     client = Client(Settings(database=empty_database))
     shown = client.show("i0")
     assert (shown["name"], shown["size"], shown["location"]) == ("natty ä 0", 7, "http://store/1")
@@ -218,6 +229,10 @@ def test_an_old_database_with_images_walks_to_today_and_is_served(empty_database
     assert client.post("/images", {"image": {"id": "i9"}}).status_code in (400, 409)
     client.add(id="new", properties={"arch": "x86_64"})
     client.close()
+    assert faults(empty_database) == []
+    run(empty_database, purge, datetime.now(UTC), datetime.now(UTC), 100)
+    assert run(empty_database, rows, "SELECT name FROM image_properties WHERE image_number = 10") == []
+    assert faults(empty_database) == []
 
 
 def test_a_large_old_database_loses_no_image_and_no_property(empty_database: str) -> None:

@@ -67,12 +67,12 @@ def test_a_body_written_by_hand_is_kept_as_post_keeps_it(invoke: Invoke, sqlite_
 
 
 def test_times_without_an_id_are_ignored_as_post_ignores_them(invoke: Invoke, sqlite_database: str) -> None:
-    body = {**VALID, "created_at": "nonsense", "version": 9, "visibility": "community"}
+    body = {**VALID, "created_at": "nonsense", "updated_at": None, "deleted_at": 5, "deleted": True}
 
     invoke("import", "json", "-", "--database", sqlite_database, input=lines(body))
 
     (image,) = exported(invoke, sqlite_database)
-    assert (image["version"], image["visibility"]) == (1, "public")
+    assert (image["deleted"], image["deleted_at"]) == (False, None)
 
 
 def test_a_new_database_is_made(invoke: Invoke, new_database: str) -> None:
@@ -133,7 +133,7 @@ REFUSED = [
     (b"\xff\xfe", "is not valid JSON"),
     (b"{" * 100_000, "JSON"),
     (b'{"a":' * 100_000, "nested too deeply"),
-    (lines({"image": 5}), "disk format is required"),
+    (lines({"image": 5}), "Field 'image' is unknown."),
     (lines({**VALID, "disk_format": "iso"}), "Invalid disk format 'iso' for image."),
     (lines({**VALID, "name": "x" * 256}), "'name'"),
     (lines({**VALID, "id": "a b"}), "Invalid image id"),
@@ -150,6 +150,15 @@ REFUSED = [
         lines({**RECORD, "location_data": [{"url": "a", "id": 1}, {"url": "b", "id": 1}]}),
         "gives two locations the same id",
     ),
+    (lines({**RECORD, "os_distro": "debian"}), "Field 'os_distro' is unknown."),
+    (lines({**RECORD, "locations": []}), "Field 'locations' is unknown."),
+    (lines({**RECORD, "members": [{"member_id": "a", "since": 1}]}), "unknown field since"),
+    (lines({**RECORD, "location_data": [{"url": "http://a", "weight": 1}]}), "unknown field weight"),
+    (lines({**VALID, "os_distro": "debian"}), "Field 'os_distro' is unknown."),
+    (lines({**VALID, "visibility": "community"}), "Field 'visibility' is read only with both an 'id' and"),
+    (lines({"image": VALID, "images": []}), "Field 'images' is unknown."),
+    (lines({"id": "a", "purged_at": "2012-01-01T00:00:00", "name": "a"}), "unknown field name"),
+    (lines({**RECORD, "tags": ["a", " "]}), "Field 'tags'"),
     (lines({"id": "a/b", "purged_at": "2012-01-01T00:00:00"}), "Invalid image id"),
     (lines({"id": "a", "purged_at": "long ago"}), "'purged_at'"),
 ]

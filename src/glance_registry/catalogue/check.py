@@ -146,10 +146,11 @@ def _agreement(derived: Derived) -> Callable[[Connection], Iterator[tuple[str | 
             while entry is not None and _number(entry) == row.number:
                 found.add(tuple(entry))
                 entry = next(entries, None)
-            expected = derived.expected(row)
-            if expected is not None:
+            allowed = derived.allowed(row)
+            if allowed is not None:
+                expected = allowed if row.deleted_at is None else set()
                 yield from ((row.id, f"The {noun} lacks an entry {each[0]!r}.") for each in expected - found)
-                yield from ((row.id, f"The {noun} has an entry {each[0]!r} too many.") for each in found - expected)
+                yield from ((row.id, f"The {noun} has an entry {each[0]!r} too many.") for each in found - allowed)
         while entry is not None:
             yield None, _stray(noun, entry)
             entry = next(entries, None)

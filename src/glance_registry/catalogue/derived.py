@@ -11,6 +11,8 @@ from glance_registry.catalogue import properties
 from glance_registry.catalogue.rows import ROW, Stored, as_stored
 from glance_registry.catalogue.tables import image_properties, images
 
+_DELETED_AT = ROW.selected_columns.keys().index("deleted_at")
+
 Entry = tuple[Any, ...]
 """A row of such a table, its values in the order of the columns."""
 
@@ -25,12 +27,16 @@ class Derived(Struct, frozen=True):
 
     def expected(self, row: Sequence[Any]) -> set[Entry] | None:
         """The entries that belong to a row of `rows.ROW`, none of a deleted one; None when the row cannot be read."""
+        allowed = self.allowed(row)
+        return set() if allowed and row[_DELETED_AT] is not None else allowed
+
+    def allowed(self, row: Sequence[Any]) -> set[Entry] | None:
+        """The entries that a row may have. Those of a deleted image are not wrong: older releases left them, with
+        the properties that they are of, and a purge removes both."""
         try:
             stored = as_stored(row)
         except (MsgspecError, ValueError, TypeError, OverflowError):
             return None
-        if stored.image.deleted:
-            return set()
         return {tuple(entry[column.name] for column in self.table.c) for entry in self.entries(stored)}
 
 
@@ -60,15 +66,15 @@ def drop_surplus(connection: Connection, derived: Derived, after: Entry | None, 
     numbers = {entry[place] for entry in entries}
     # Locked, so that no image changes between the look at it and the end of its entries.
     theirs = connection.execute(ROW.where(images.c.number.in_(numbers)).with_for_update())
-    expected = {row.number: derived.expected(row) for row in theirs}
-    surplus = [entry for entry in entries if _is_surplus(entry, expected.get(entry[place], set()))]
+    allowed = {row.number: derived.allowed(row) for row in theirs}
+    surplus = [entry for entry in entries if _is_surplus(entry, allowed.get(entry[place], set()))]
     _delete(connection, derived.table, surplus)
     return entries[-1] if entries else None
 
 
-def _is_surplus(entry: Entry, expected: set[Entry] | None) -> bool:
+def _is_surplus(entry: Entry, allowed: set[Entry] | None) -> bool:
     """The entries of an image that cannot be read are left alone."""
-    return expected is not None and entry not in expected
+    return allowed is not None and entry not in allowed
 
 
 def _delete(connection: Connection, table: Table, entries: Sequence[Entry]) -> None:

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from sqlalchemy import Connection, bindparam, func, insert, select, tuple_, union_all, update
 
 from glance_registry.catalogue import properties
+from glance_registry.catalogue.clock import time_of_change
 from glance_registry.catalogue.instants import to_column
 from glance_registry.catalogue.paging import page
 from glance_registry.catalogue.prepared import PreparedWrite
@@ -84,9 +85,14 @@ def add(connection: Connection, image: Image, most_of_owner: int = 0) -> Image:
         raise Conflict(f"Image with identifier {image.id} already exists!")
     if most_of_owner and image.owner is not None:
         _check_room(connection, image.owner, most_of_owner)
+    image = _created(image, time_of_change(connection, image.created_at))
     ((number,),) = _INSERT.run(connection, as_row(image)).rows
     properties.add(connection, [Stored(number, image)])
     return image
+
+
+def _created(image: Image, at: datetime) -> Image:
+    return image if at == image.created_at else replace(image, created_at=at, updated_at=at)
 
 
 def _check_room(connection: Connection, owner: str, most: int) -> None:
@@ -109,7 +115,7 @@ def change(
     """
     number, image = locked(connection, image_id)
     check_may_change(caller, image)
-    changed = permitted(caller, wanted).apply(image, now)
+    changed = permitted(caller, wanted).apply(image, time_of_change(connection, now))
     contract.check(changed, image)
     check_may_describe_bytes(caller, image, changed, contract)
     return _save(connection, number, image, changed)
@@ -135,16 +141,17 @@ def revise(
     check_may_revise(caller, image, revised, contract)
     if revised == image:
         return image
-    return _save(
-        connection, number, image, replace(revised, updated_at=not_before(image, now), version=image.version + 1)
-    )
+    at = not_before(image, time_of_change(connection, now))
+    deleted_at = at if revised.deleted else None
+    changed = replace(revised, updated_at=at, deleted_at=deleted_at, version=image.version + 1)
+    return _save(connection, number, image, changed)
 
 
 def remove(connection: Connection, image_id: str, now: datetime, caller: Caller) -> Image:
     """Delete an image softly; its id stays taken. Raises NotFound, or Forbidden (a protected one, too)."""
     number, image = locked(connection, image_id)
     check_may_change(caller, image)
-    return _save(connection, number, image, delete(image, now))
+    return _save(connection, number, image, delete(image, time_of_change(connection, now)))
 
 
 def count_by_status(connection: Connection) -> dict[str, int]:

@@ -62,7 +62,11 @@ def put(
     if member_id not in members:
         _insert(connection, number, [_new(member_id, now, can_share=bool(can_share))])
     elif can_share is not None:
-        _update(connection, number, structs.replace(members[member_id], can_share=can_share, updated_at=now))
+        _update(
+            connection,
+            number,
+            structs.replace(members[member_id], can_share=can_share, updated_at=_later(members[member_id], now)),
+        )
 
 
 def replace(
@@ -139,7 +143,7 @@ def decide(
     member = _one_of(_by_id(connection, number), wanted.member_id)
     check_may_decide(caller, wanted.member_id)
     check([member])
-    decided = structs.replace(member, status=wanted.status, updated_at=now)
+    decided = structs.replace(member, status=wanted.status, updated_at=_later(member, now))
     _update(connection, number, decided)
     return Membership(image, decided)
 
@@ -196,6 +200,11 @@ def _one_of(members: dict[str, Member], member_id: str) -> Member:
     if member_id not in members:
         raise NotFound("Membership could not be found.")
     return members[member_id]
+
+
+def _later(member: Member, now: datetime) -> datetime:
+    """The time of a change, which no clock that goes back puts before the one before it."""
+    return now if member.updated_at is None else max(now, member.updated_at)
 
 
 def _new(member_id: str, now: datetime, *, can_share: bool = False) -> Member:

@@ -65,7 +65,9 @@ _DOCUMENTS = [
 def document_bytes(row: Sequence[Any]) -> int:
     """The bytes of a row's documents in UTF-8. To ask whether a text is ASCII takes no look at its characters."""
     return sum(
-        len(text) if text.isascii() else len(text.encode()) for text in (row[_PROPERTIES], row[_LOCATIONS], row[_TAGS])
+        len(text) if text.isascii() else len(text.encode())
+        for text in (row[document] for document in _DOCUMENTS)
+        if text is not None
     )
 
 
@@ -83,6 +85,7 @@ class PreparedPage(Prepared):
         found = self.statement.subquery("found")
         size = (
             func.octet_length(found.c.properties)
+            + func.coalesce(func.octet_length(found.c.null_properties), 0)
             + func.octet_length(found.c.locations)
             + func.octet_length(found.c.tags)
         )

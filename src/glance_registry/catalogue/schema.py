@@ -13,6 +13,7 @@ from sqlalchemy import URL, Connection, column, inspect, select, table, text, up
 
 from glance_registry.catalogue.engine import T, parse_url, translate
 from glance_registry.catalogue.snapshot import snapshot
+from glance_registry.catalogue.sqlite_files import check_log, check_not_half_restored
 from glance_registry.catalogue.tables import metadata
 from glance_registry.model.errors import Conflict
 
@@ -45,6 +46,10 @@ USABLE = (State.CURRENT, State.FITTING)
 async def state(database_url: str) -> State:
     """What is in the database. Raises Invalid or Unavailable."""
     url = parse_url(database_url)
+    if url.get_backend_name() == "sqlite":
+        check_not_half_restored(url.database or "")
+        # Before anything opens the database: the last to close it copies the log into it.
+        check_log(Path(url.database or ""))
     # To look must not create the file.
     return State.EMPTY if _is_absent_file(url) else await snapshot(database_url, _state)
 

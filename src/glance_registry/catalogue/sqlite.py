@@ -26,6 +26,7 @@ from sqlalchemy.pool import NullPool
 from glance_registry.catalogue.engine import READ_SECONDS, Catalogue, Operation, P, T, bind, translate
 from glance_registry.catalogue.health import check_tables, try_to_write
 from glance_registry.catalogue.prepared import driver
+from glance_registry.catalogue.sqlite_files import check_not_half_restored
 from glance_registry.catalogue.sqlite_reads import Budget, ReadThreads
 from glance_registry.model.errors import StorageFull, Unavailable
 from glance_registry.model.words import Term, has_terms
@@ -51,6 +52,7 @@ _HEADER = b"SQLite format 3\0"
 
 def connect(url: URL, *, read_only: bool = False) -> Connection:
     """One connection in autocommit mode: the caller says BEGIN and COMMIT itself."""
+    check_not_half_restored(url.database or "")
     engine = create_engine(
         url,
         poolclass=NullPool,
@@ -97,6 +99,7 @@ def create_file(url: URL) -> None:
     which this one goes on to write. Raises Unavailable when it can neither be written nor read.
     """
     path = url.database or ""
+    check_not_half_restored(path)
     if not os.path.exists(path):  # noqa: PTH110 - the path is a text
         try:
             os.close(os.open(path, _CREATE, 0o600))

@@ -8,13 +8,14 @@ from typing import BinaryIO
 from uuid import uuid4
 
 import click
-from msgspec import Struct
+from msgspec import Struct, field
 
 from glance_registry.app import contract_of
 from glance_registry.catalogue.engine import Catalogue, Operation, T
 from glance_registry.catalogue.images import Kept, add_all
 from glance_registry.catalogue.purge import Tombstone, bury
 from glance_registry.cli.entries import LONGEST_LINE, Entry, read_entries
+from glance_registry.cli.images_api import Answers
 from glance_registry.cli.lines import read_line
 from glance_registry.cli.opened import opened
 from glance_registry.cli.options import load_settings, setting_options
@@ -37,6 +38,7 @@ class Outcome(Struct):
     tombstones: int = 0
     present: int = 0
     refused: int = 0
+    answers: Answers = field(default_factory=Answers)
 
 
 @click.command("json")
@@ -46,8 +48,9 @@ def import_json(file: BinaryIO) -> None:
     """Register the images in FILE (- is standard input): a JSON list, or one JSON object a line.
 
     What an export has written is kept as it is: ids, times, deleted images, members, the ids of purged images.
+    So are answers of the Images API v2, Glance's too: an image, or a list {"images": […]}; they name no members.
     An image's body written by hand is checked as POST /images checks it. An id that is or was in use is
-    skipped. Exit 1 when an entry was refused.
+    skipped. An entry with an unknown field is refused. Exit 1 when an entry was refused.
     """
     settings = load_settings().settings
     asyncio.run(prepare_database(settings.database))
@@ -55,7 +58,7 @@ def import_json(file: BinaryIO) -> None:
     with opened(settings.database) as (catalogue, runner), progress() as bar:
         task = bar.add_task("Importing", total=None)
         try:
-            for batch in _batches(_items(read_entries(file), contract_of(settings), outcome)):
+            for batch in _batches(_items(read_entries(file, _report), contract_of(settings), outcome)):
                 _write(batch, catalogue, runner, outcome)
                 bar.update(task, description=f"{outcome.registered} registered")
         finally:
@@ -65,8 +68,14 @@ def import_json(file: BinaryIO) -> None:
                 f"registered {outcome.registered}, tombstones {outcome.tombstones},"
                 f" already there {outcome.present}, refused {outcome.refused}"
             )
+            for sentence in outcome.answers.sentences():
+                click.echo(sentence)
     if outcome.refused:
         click.get_current_context().exit(1)
+
+
+def _report(number: int, sentence: str) -> None:
+    complain(f"line {number}: {sentence}")
 
 
 Item = tuple[Kept | Tombstone, int]
@@ -78,9 +87,9 @@ def _items(entries: Iterable[Entry], contract: Contract, outcome: Outcome) -> It
         try:
             if text is None:
                 raise Invalid(f"It is longer than {LONGEST_LINE} bytes.")
-            item = read_line(text, contract, lambda: datetime.now(UTC), lambda: str(uuid4()))
+            item = read_line(text, contract, lambda: datetime.now(UTC), lambda: str(uuid4()), outcome.answers)
         except (Invalid, TooLarge) as error:
-            complain(f"line {number}: {error}")
+            _report(number, str(error))
             outcome.refused += 1
         else:
             yield item, len(text)

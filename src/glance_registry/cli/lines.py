@@ -5,7 +5,8 @@
     {"id": …, "purged_at": …}
 
 A line written by hand is an image's body as POST takes it. What has both an id and `created_at` is a record:
-it was written by an export (or is an answer of the API) and is kept as it is.
+it was written by an export, or is an answer of the Registry API or of the Images API, and is kept as it is.
+A field that nothing would be made of is refused: who imports a file must not lose a part of it unawares.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,6 +21,7 @@ from glance_registry.api.registry import wire
 from glance_registry.api.registry.member_wire import MembershipBody, ShownMember
 from glance_registry.catalogue.images import Kept
 from glance_registry.catalogue.purge import Tombstone
+from glance_registry.cli.images_api import MARKS, Answers, as_record, is_answer
 from glance_registry.model.access import ANYONE_IS_ADMIN, owner_of_new
 from glance_registry.model.contract import CACTUS, QUEENS, Contract
 from glance_registry.model.document import MAX_IMAGE_DOCUMENT_BYTES
@@ -73,12 +75,16 @@ class TombstoneLine(Struct):
 Tag = Annotated[str, Meta(min_length=1, max_length=LONGEST_NAME)]
 
 
-class _PlaceRecord(Struct):
+class _PlaceRecord(Struct, forbid_unknown_fields=True):
+    """`metadata` and `status` are read with the body."""
+
     url: str
     id: Annotated[int, Meta(ge=0, le=LARGEST_64)] | None = None
+    metadata: Any = None
+    status: Any = None
 
 
-class _MemberRecord(MembershipBody):
+class _MemberRecord(MembershipBody, forbid_unknown_fields=True):
     status: Literal["pending", "accepted", "rejected"] = "pending"
     created_at: datetime | None = None
     updated_at: datetime | None = None
@@ -101,9 +107,16 @@ class _ImageRecord(Struct):
     os_hash_value: Annotated[str, Meta(max_length=128)] | None = None
 
 
-class _TombstoneRecord(Struct):
+class _TombstoneRecord(Struct, forbid_unknown_fields=True):
     id: str
     purged_at: datetime
+
+
+_BODY_FIELDS = frozenset(wire.ImageBody.__struct_fields__)
+_RECORD_FIELDS = _BODY_FIELDS | frozenset(_ImageRecord.__struct_fields__)
+# What every answer of the Registry API has; for a new image it means nothing, and POST ignores it.
+_IGNORED_FIELDS = frozenset({"created_at", "updated_at", "deleted_at", "deleted"})
+_WRAPPER_FIELDS = frozenset(wire.ImageRequest.__struct_fields__)
 
 
 # Sorted names: two catalogues with the same properties have the same export.
@@ -112,6 +125,9 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 
 def image_line(kept: Kept) -> bytes:
     image = kept.image
+    if image.deleted:
+        # Older releases left its contents in the row; an import has no use for them.
+        image = structs.replace(image, properties={}, locations=(), tags=())
     shown = structs.asdict(wire.shown(image, with_locations=True))
     line = ImageLine(
         **{**shown, "location_data": image.locations},
@@ -141,23 +157,52 @@ def tombstone_line(tombstone: Tombstone) -> bytes:
 
 
 def read_line(
-    line: bytes, contract: Contract, now: Callable[[], datetime], new_id: Callable[[], str]
+    line: bytes,
+    contract: Contract,
+    now: Callable[[], datetime],
+    new_id: Callable[[], str],
+    answers: Answers | None = None,
 ) -> Kept | Tombstone:
-    """What a line stands for; the contract is for lines written by hand. Raises Invalid or
-    TooLarge."""
+    """What a line stands for; the contract is for lines written by hand. Raises Invalid or TooLarge.
+
+    An answer of the Images API is counted in `answers`.
+    """
     value = read_object(line)
     wrapped = isinstance(value.get("image"), dict)
     fields = value["image"] if wrapped else value
+    if wrapped:
+        _refuse_unknown(value, _WRAPPER_FIELDS)
     if fields.get("purged_at") is not None:
         return _read_tombstone(fields)
     body = line if wrapped else b'{"image":' + line + b"}"
     if fields.get("id") is not None and fields.get("created_at") is not None:
-        return _read_record(fields, body)
+        if not is_answer(fields):
+            _refuse_unknown(fields, _RECORD_FIELDS)
+            return _read_record(fields, body)
+        record = as_record(fields)
+        read = _read_record(record, _encode({"image": record}))
+        if answers is not None:
+            answers.add(fields)
+        return read
+    _refuse_unknown(fields, _BODY_FIELDS | _IGNORED_FIELDS)
     given_id, wanted = wire.read_new(body, contract)
     owner = owner_of_new(ANYONE_IS_ADMIN, wanted.fields.get("owner"))
     image = wanted.create(given_id or new_id(), now(), owner)
     contract.check(image)
     return Kept(image)
+
+
+def _refuse_unknown(fields: Mapping[str, Any], known: frozenset[str]) -> None:
+    for name in fields:
+        if name in known:
+            continue
+        if name in _RECORD_FIELDS:
+            raise Invalid(f"Field '{name}' is read only with both an 'id' and 'created_at', as an export has them.")
+        raise Invalid(
+            f"Field '{name}' is unknown. Properties are entries of field 'properties'; an answer of the Images API,"
+            f" where they are fields, also has {' or '.join(repr(mark) for mark in MARKS)}, an 'id' and"
+            " 'created_at'."
+        )
 
 
 def _read_tombstone(fields: Mapping[str, Any]) -> Tombstone:
@@ -176,6 +221,9 @@ def _read_record(fields: Mapping[str, Any], body: bytes) -> Kept:
         deleted_at = updated_at
     if min(updated_at, deleted_at or updated_at) < created_at:
         raise Invalid("Field 'created_at' is later than 'updated_at' or 'deleted_at'.")
+    tags = as_tags(record.tags)
+    if "" in tags:
+        raise Invalid("Field 'tags' has a tag without any character but blanks.")
     made = wanted.create(image_id, created_at, wanted.fields.get("owner"))
     image = structs.replace(
         made,
@@ -186,7 +234,7 @@ def _read_record(fields: Mapping[str, Any], body: bytes) -> Kept:
         # Of a deleted image only the row is kept, as deleting it here does.
         properties={} if deleted_at else made.properties,
         locations=() if deleted_at else _keep_ids(made, record),
-        tags=() if deleted_at else as_tags(record.tags),
+        tags=() if deleted_at else tags,
         os_hidden=record.os_hidden,
         os_hash_algo=record.os_hash_algo,
         os_hash_value=record.os_hash_value,

@@ -13,6 +13,7 @@ from glance_registry.cli.export import export
 from glance_registry.cli.image import image
 from glance_registry.cli.imports import import_
 from glance_registry.cli.options import DATABASE, setting_options
+from glance_registry.cli.restore import restore_command
 from glance_registry.cli.serve import run, serve
 from glance_registry.cli.user import user
 from glance_registry.model.errors import Conflict, RegistryError, StorageFull, Unavailable
@@ -50,5 +51,5 @@ def main() -> None:
         run()
 
 
-for command in (serve, db, import_, export, image, user, config):
+for command in (serve, db, import_, export, restore_command, image, user, config):
     main.add_command(command)

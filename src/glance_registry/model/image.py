@@ -179,5 +179,5 @@ def delete(image: Image, now: datetime) -> Image:
 
 
 def not_before(image: Image, now: datetime) -> datetime:
-    """The time of a change: two machines' clocks differ, but nothing is changed before it is created."""
-    return max(now, image.created_at)
+    """The time of a change: clocks differ and go back, but no change comes before the one before it."""
+    return max(now, image.updated_at)

@@ -40,8 +40,13 @@ def set_tags(tags: Sequence[str]) -> Step:
 
 
 def as_tags(tags: Sequence[str]) -> tuple[str, ...]:
-    """Sorted, each once: two images with the same tags are shown alike."""
-    return tuple(sorted(set(tags)))
+    """Tags as they are stored: sorted, each once, so that two images with the same tags are shown alike."""
+    return tuple(sorted(set(map(as_tag, tags))))
+
+
+def as_tag(tag: str) -> str:
+    """A tag without the blanks around it, as lists search for it."""
+    return tag.strip()
 
 
 def add_tag(tag: str) -> Step:
@@ -52,9 +57,11 @@ def remove_tag(tag: str) -> Step:
     """Raises NotFound when the image has no such tag."""
 
     def step(image: Image) -> Image:
-        if tag not in image.tags:
+        # Older releases stored tags with blanks around them: these go, too.
+        others = tuple(kept for kept in image.tags if as_tag(kept) != as_tag(tag))
+        if len(others) == len(image.tags):
             raise NotFound(f"Image {image.id} has no such tag.")
-        return replace(image, tags=tuple(kept for kept in image.tags if kept != tag))
+        return replace(image, tags=others)
 
     return step
 

@@ -3,11 +3,18 @@
 
 import re
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from tests.conftest import Client
 from tests.raw import Body, ask
+
+from glance_registry.catalogue import images
+from glance_registry.model.image import Image
+
+LONG_AGO = datetime(2011, 2, 3, tzinfo=UTC)
 
 BYTES = "application/octet-stream"
 UUID = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
@@ -256,6 +263,37 @@ def test_tags_come_and_go_one_by_one(client: Client) -> None:
     assert client.delete(path + "a").status_code == 404
     assert client.put(path + "x" * 256).status_code == 400
     assert client.get(image["self"]).json()["tags"] == ["é b"]
+
+
+def test_a_tag_is_found_whatever_blanks_it_was_given_with(client: Client) -> None:
+    created = client.register(tags=[" a\u00a0", "a"])
+    patched = client.register()
+    client.patch(patched["id"], replace("tags", ["\ta "]))
+    put = client.register()
+    client.put(put["self"] + "/tags/%20a%20")
+
+    for image in (created, patched, put):
+        assert client.get(image["self"]).json()["tags"] == ["a"]
+    found = client.get("/v2/images?tag=%20a").json()["images"]
+    assert {image["id"] for image in found} == {created["id"], patched["id"], put["id"]}
+    assert client.delete(put["self"] + "/tags/%20a").status_code == 204
+    assert client.get(put["self"]).json()["tags"] == []
+
+
+def test_a_tag_must_have_more_than_blanks(client: Client) -> None:
+    image = client.register()
+
+    assert client.put(image["self"] + "/tags/%20").status_code == 400
+    assert client.post("/v2/images", {"tags": [" "]}).status_code == 400
+    assert client.patch(image["id"], replace("tags", ["a", " "])).status_code == 400
+
+
+def test_a_tag_that_an_older_release_stored_with_blanks_can_be_removed(client: Client) -> None:
+    old = Image(id=str(uuid4()), created_at=LONG_AGO, updated_at=LONG_AGO, visibility="public", tags=(" a", "b"))
+    client.operate(images.add, old)
+
+    assert client.delete(f"/v2/images/{old.id}/tags/a").status_code == 204
+    assert client.get(f"/v2/images/{old.id}").json()["tags"] == ["b"]
 
 
 def test_no_more_tags_than_an_image_may_have(sqlite_client: Client) -> None:

@@ -13,7 +13,7 @@ from glance_registry.api.v2.offer import Offer
 from glance_registry.api.v2.wire import FIELDS, NUMBERS, check_may_name
 from glance_registry.model.errors import Invalid
 from glance_registry.model.image import LARGEST_MAX_PROPERTIES, Image
-from glance_registry.model.revision import Step, all_of, remove_property, set_field, set_property, set_tags
+from glance_registry.model.revision import Step, all_of, as_tag, remove_property, set_field, set_property, set_tags
 
 MEDIA_TYPE = "application/x-www-form-urlencoded"
 MOST_FIELDS = 4 * LARGEST_MAX_PROPERTIES
@@ -105,7 +105,7 @@ def read_entered(pairs: Sequence[tuple[str, str]]) -> tuple[Entered, Before]:
         visibility=given["visibility"],
         protected="protected" in given,
         os_hidden="os_hidden" in given,
-        tags=[line.strip() for line in joined(given["tags"]).split("\n") if line.strip()],
+        tags=[as_tag(line) for line in joined(given["tags"]).split("\n") if as_tag(line)],
         properties=[(name, value) for name, value in zip(names, values, strict=True) if name.strip() or value],
         removed=frozenset(joined(value) for name, value in pairs if name == "remove"),
     )
@@ -164,7 +164,7 @@ def _check_new(name: str, others: Mapping[str, str]) -> None:
 
 def _is_line(tag: str) -> bool:
     """Whether a tag can be entered as a line of its own; any other one has no place in the form, and stays."""
-    return tag == tag.strip() and tag == joined(tag) and "\n" not in tag
+    return tag == as_tag(tag) and tag == joined(tag) and "\n" not in tag
 
 
 def _one_line(text: str) -> str:

@@ -21,6 +21,7 @@ from glance_registry.model.errors import Invalid
 from glance_registry.model.image import LARGEST_32, LARGEST_64, VISIBILITIES
 from glance_registry.model.member import ACCEPTED, STATUSES
 from glance_registry.model.query import SORT_DIRECTIONS, SORT_KEYS, TAG, Filter, Operator, Page, Query, Sort, View
+from glance_registry.model.revision import as_tag
 from glance_registry.model.words import read_terms
 
 PATH = "/v2/images"
@@ -78,7 +79,7 @@ def read_query(query_string: bytes, default_limit: int, largest_limit: int) -> A
         raise Invalid("Parameter 'changes-since' is not available here; use updated_at=gt:….")
     conditions = [(name, value) for name, value in given.items() if name not in _NOT_FILTERS]
     properties = [pair for pair in conditions if not _is_field(pair[0])]
-    tags = dict.fromkeys(value.strip() for name, value in pairs if name == "tag")
+    tags = dict.fromkeys(as_tag(value) for name, value in pairs if name == "tag")
     query = Query(
         page=Page(read_limit(given.get("limit"), default_limit, largest_limit), given.get("marker")),
         sort=_read_sort(pairs),
