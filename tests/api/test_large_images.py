@@ -147,7 +147,13 @@ def test_a_large_body_leaves_in_parts(generous: Client) -> None:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "method": "GET", "path": f"/v2/images/{image_id}", "query_string": b"", "headers": [(b"host", b"localhost")]}
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": f"/v2/images/{image_id}",
+        "query_string": b"",
+        "headers": [(b"host", b"localhost")],
+    }
     generous.runner.run(generous.application(scope, receive, send))
 
     start, *parts = sent
