@@ -24,10 +24,9 @@ from glance_registry.catalogue import schema
 from glance_registry.catalogue.engine import Catalogue
 from glance_registry.catalogue.open import open_catalogue
 from glance_registry.settings import Settings
-from tests.figures import figure, pytest_addoption, pytest_terminal_summary
 from tests.keystone import Keystone
 
-__all__ = ["figure", "pytest_addoption", "pytest_terminal_summary"]
+pytest_plugins = ["tests.figures", "tests.in_process", "tests.prompts"]
 
 ENGINES = ("sqlite", "postgresql")
 HOST = "registry.test"
