@@ -43,10 +43,6 @@ PORT ?= 9191
 run: $(VENV)/run.stamp  ## Serve on http://127.0.0.1:9191 over glance-registry.sqlite in this folder (another port: make run PORT=9292)
 	$(BIN)/glance-registry serve --port $(PORT)
 
-.PHONY: check
-check: lint  ## While you work: style, types, and all tests that need neither a server nor another process
-	$(BIN)/python -m pytest --in-process --numprocesses 2 --dist worksteal
-
 .PHONY: test
 test: $(VENV)/test.stamp $(VENV)/keystone.stamp $(VENV)/clients.stamp $(VENV)/patroni.stamp  ## All tests, on SQLite and on a PostgreSQL, a cluster of it, a Keystone and clients that come with them
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile

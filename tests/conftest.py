@@ -26,7 +26,7 @@ from glance_registry.catalogue.open import open_catalogue
 from glance_registry.settings import Settings
 from tests.keystone import Keystone
 
-pytest_plugins = ["tests.figures", "tests.in_process", "tests.prompts"]
+pytest_plugins = ["tests.figures", "tests.prompts"]
 
 ENGINES = ("sqlite", "postgresql")
 HOST = "registry.test"
