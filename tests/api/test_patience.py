@@ -12,6 +12,7 @@ from tests.conftest import Client, identity
 from glance_registry.api import patience
 from glance_registry.api.answer import Answer, text_answer
 from glance_registry.api.application import Application
+from glance_registry.api.host_check import HostCheck
 from glance_registry.api.identity.context import trust_headers
 from glance_registry.api.request import Request
 from glance_registry.api.route import Access, route
@@ -40,7 +41,9 @@ class Connection:
         self.messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.messages.put_nowait({"type": "http.request", "body": b"", "more_body": False})
         self.sent: list[Any] = []
-        raw = [(name.lower().encode(), value.encode()) for name, value in (headers or {}).items()]
+        raw = [
+            (name.lower().encode(), value.encode()) for name, value in {"Host": "localhost", **(headers or {})}.items()
+        ]
         scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": raw}
         self.task = asyncio.create_task(
             application({**scope, "client": ("127.0.0.9", 5)}, self.messages.get, self._send)  # type: ignore[arg-type]
@@ -56,7 +59,8 @@ class Connection:
 
 def tell(client: Client, story: Callable[[Application], Any]) -> None:
     async def run() -> None:
-        application = Application(client.application.open, trust_headers(["127.0.0.0/8"], ["admin"]), ROUTES)
+        identify = trust_headers(["127.0.0.0/8"], ["admin"])
+        application = Application(client.application.open, HostCheck(None), identify, ROUTES)
         async with asyncio.timeout(60):  # A test that fails must not hang.
             await story(application)
 
