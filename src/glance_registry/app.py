@@ -59,7 +59,7 @@ def build(
             most_images=settings.most_images,
             now=now,
             new_id=new_id,
-            metrics=Metrics(),
+            metrics=Metrics(clock),
             metrics_networks=metrics_networks,
             openapi=describe(ROUTES),
             request_log=request_log,
