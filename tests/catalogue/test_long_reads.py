@@ -9,12 +9,14 @@ from collections.abc import Awaitable, Callable
 import pytest
 from sqlalchemy import Connection, literal_column, select, text
 from sqlalchemy.exc import DBAPIError
-from tests.catalogue.examples import everything
+from tests.catalogue.examples import ADMIN, everything, image
 
+from glance_registry.catalogue import images
 from glance_registry.catalogue.engine import Catalogue, ping
 from glance_registry.catalogue.fairness import caller_key
 from glance_registry.catalogue.open import open_catalogue
 from glance_registry.catalogue.prepared import Prepared
+from glance_registry.catalogue.rows import MAX_BYTES_ON_LOOP
 from glance_registry.catalogue.sqlite_reads import MAX_LONG_SHAPES, MAX_WAITING_READS, READ_THREADS, LongShapes
 from glance_registry.model.errors import Overloaded, ReadTimeout
 from glance_registry.model.query import Query
@@ -253,3 +255,23 @@ def test_a_prepared_statement_that_fails_is_not_run_again(
 
     tell(loop, database, story)
     assert not executed
+
+
+def test_a_page_of_large_images_is_read_in_a_thread(loop: asyncio.Runner, sqlite_database: str) -> None:
+    on_loop: list[bool] = []
+
+    def find(connection: Connection, query: Query) -> int:
+        on_loop.append(threading.current_thread() is threading.main_thread())
+        return len(images.find(connection, query, ADMIN))
+
+    async def story(catalogue: Catalogue) -> None:
+        for name in ("one", "two"):
+            large = {"p": "v" * (MAX_BYTES_ON_LOOP // 2)}
+            await catalogue.write(images.add, image(name, properties=large))
+        assert [await catalogue.read(find, everything(10)) for _ in range(2)] == [2, 2]
+        assert on_loop == [True, False, False]
+        on_loop.clear()
+        assert [await catalogue.read(find, everything(1)) for _ in range(2)] == [1, 1]
+        assert on_loop == [False, True]
+
+    tell(loop, sqlite_database, story)

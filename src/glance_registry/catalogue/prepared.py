@@ -30,7 +30,7 @@ class Prepared:
         known = {**constants, **parameters} if constants else parameters
         values = [known[name] for name in names]
         if not on_server:
-            return self._fetch(driver(connection).execute(sql, values))
+            return self._fetch(connection, driver(connection).execute(sql, values))
         try:
             return await_only(driver(connection).fetch(sql, *values))
         except Exception as error:
@@ -46,7 +46,7 @@ class Prepared:
         """The statement as this kind of database is given it."""
         return self.statement
 
-    def _fetch(self, result: Any) -> Sequence[Sequence[Any]]:
+    def _fetch(self, connection: Connection, result: Any) -> Sequence[Sequence[Any]]:  # noqa: ARG002 - for subclasses
         """The rows of a result on SQLite."""
         return result.fetchall()  # type: ignore[no-any-return]
 

@@ -174,7 +174,7 @@ class SqliteCatalogue(Catalogue):
         self._file = _File(url)
         try:
             self._reader = open_reader()
-            self._budget = Budget(driver(self._reader))
+            self._budget = Budget(self._reader)
             self._writer = _Writer(partial(connect, url), self._file)
         except Exception as error:
             self._file.close()

@@ -16,6 +16,7 @@ from sqlalchemy.exc import OperationalError
 from glance_registry.catalogue.engine import T, translate
 from glance_registry.catalogue.fairness import Slots, caller_key
 from glance_registry.catalogue.prepared import driver
+from glance_registry.catalogue.rows import NOTE_LARGE_PAGE, TooLong
 from glance_registry.model.errors import ReadTimeout
 from glance_registry.model.query import Query
 
@@ -39,15 +40,17 @@ MAX_LONG_SHAPES = 1_024
 
 
 class Budget:
-    """Counts the steps of the reads on the event loop and interrupts one that takes too many, or says that it may take
-    long."""
+    """Counts the steps of the reads on the event loop and interrupts one that takes too many, says that it may take
+    long, or finds much to read."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, reader: Connection) -> None:
+        connection = driver(reader)
         self._ticks = 0
         self._limited = False
         self._refused = False
         connection.set_progress_handler(self._tick, _STEPS_PER_TICK)
         connection.create_function("unhurried", 1, self._refuse)
+        reader.info[NOTE_LARGE_PAGE] = self._refuse_large_page
 
     def start(self) -> None:
         self._ticks, self._limited, self._refused = 0, True, False
@@ -61,12 +64,17 @@ class Budget:
         self._refused = True
         raise InterruptedError
 
+    def _refuse_large_page(self) -> None:
+        raise TooLong
+
     def _tick(self) -> bool:
         self._ticks += 1
         return self._limited and self._ticks >= _TICKS_ON_LOOP
 
     def ended(self, error: Exception) -> bool:
         """Whether this error of a read says that it is too long for the event loop."""
+        if isinstance(error, TooLong):
+            return True
         cause = error.orig if isinstance(error, OperationalError) else error
         if not isinstance(cause, sqlite3.OperationalError):
             return False
@@ -183,18 +191,22 @@ class ReadThreads:
                 self._connections.append(self._local.connection)
                 driver(self._local.connection).set_progress_handler(self._is_abandoned, _STEPS_PER_LOOK)
                 driver(self._local.connection).create_function("unhurried", 1, self._note_unhurried)
+                self._local.connection.info[NOTE_LARGE_PAGE] = self._note_long
             self._local.read = read
             return read.run(self._local.connection)
         except Exception as error:
             raise translate(error) from error
 
     def _is_abandoned(self) -> bool:
-        self._local.read.is_long = True
+        self._note_long()
         return bool(self._local.read.abandoned)
 
     def _note_unhurried(self, searched: str) -> str:
-        self._local.read.is_long = True
+        self._note_long()
         return searched
+
+    def _note_long(self) -> None:
+        self._local.read.is_long = True
 
     def close(self) -> None:
         """Wait until what runs has ended."""
