@@ -35,7 +35,7 @@ MAX_PAGE_BYTES = 1_048_576
 """Bytes of a page's documents, after which the page ends early; the image that goes past it is still on the page."""
 
 
-MAX_BYTES_ON_LOOP = 131_072
+MAX_BYTES_ON_LOOP = 262_144
 """Bytes of a page's documents, after which SQLite's event loop leaves the page to a thread."""
 
 NOTE_LARGE_PAGE = "note large page"
