@@ -59,7 +59,7 @@ def build(
     )
 
     async def open_registry() -> Registry:
-        metrics = Metrics()
+        metrics = Metrics(clock)
         if request_log is not None:
             request_log.on_loss(metrics.count_lost_lines)
         return Registry(

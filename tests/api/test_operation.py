@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """What operators ask: is the database there, and what has the program done."""
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Connection
 from tests.conftest import Client, PostgreSQL
 from tests.raw import ask
 
+from glance_registry.api import metrics
 from glance_registry.app import build
 from glance_registry.catalogue import images
 from glance_registry.model.errors import Invalid, Unavailable
@@ -181,14 +184,17 @@ def test_images_are_counted_by_status_without_the_deleted_ones(client: Client) -
 
 
 def test_errors_of_the_database_are_counted_and_can_be_seen_while_it_is_away(
-    postgresql: PostgreSQL, postgresql_database: str, postgresql_client: Client
+    postgresql: PostgreSQL, postgresql_database: str
 ) -> None:
-    before = scrape(postgresql_client)["glance_registry_database_errors_total"]
+    client = Client(Settings(database=postgresql_database), clock=itertools.count(step=metrics.RENDER_EVERY).__next__)
+    before = scrape(client)["glance_registry_database_errors_total"]
 
     postgresql.close_door(postgresql_database)
     for _ in range(2):
-        postgresql_client.get("/images")
-    after = scrape(postgresql_client)["glance_registry_database_errors_total"]
+        client.get("/images")
+    after = scrape(client)["glance_registry_database_errors_total"]
+    postgresql.open_door(postgresql_database)
+    client.close()
 
     assert before == {(code,): 0 for code in ("unavailable", "overloaded", "read-timeout", "storage-full")}
     assert after == {**before, ("unavailable",): 2}
@@ -210,6 +216,28 @@ def test_scrapes_at_once_share_one_count(client: Client, monkeypatch: pytest.Mon
 
     assert len(counts) == 1
     assert all('glance_registry_images{status="active"} 1.0' in answer.text for answer in (*answers, again))
+
+
+def test_scrapes_within_a_second_share_one_text(sqlite_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    rendered: list[bytes] = []
+
+    def render(registry: CollectorRegistry) -> bytes:
+        rendered.append(generate_latest(registry))
+        return rendered[-1]
+
+    monkeypatch.setattr(metrics, "generate_latest", render)
+    client = Client(Settings(database=sqlite_database), clock=lambda: now)
+    answers = client.at_once([("GET", "/metrics", None)] * 400)
+    now += metrics.RENDER_EVERY / 2
+    answers.append(client.get("/metrics"))
+    now += metrics.RENDER_EVERY / 2
+    later = client.get("/metrics")
+    client.close()
+
+    assert len(rendered) == 2
+    assert {answer.content for answer in answers} == {rendered[0]}
+    assert later.content == rendered[1] != rendered[0]
 
 
 def test_a_count_that_failed_is_not_tried_by_each_scrape(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

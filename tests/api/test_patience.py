@@ -40,7 +40,9 @@ class Connection:
         self.messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.messages.put_nowait({"type": "http.request", "body": b"", "more_body": False})
         self.sent: list[Any] = []
-        raw = [(name.lower().encode(), value.encode()) for name, value in (headers or {}).items()]
+        raw = [
+            (name.lower().encode(), value.encode()) for name, value in {"Host": "localhost", **(headers or {})}.items()
+        ]
         scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": raw}
         self.task = asyncio.create_task(
             application({**scope, "client": ("127.0.0.9", 5)}, self.messages.get, self._send)  # type: ignore[arg-type]

@@ -2,17 +2,24 @@
 """Reads that take too long, or that nobody waits for any more, are stopped; those of other callers go on."""
 
 import asyncio
+import sqlite3
 import threading
 from collections.abc import Awaitable, Callable
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, literal_column, select, text
+from sqlalchemy.exc import DBAPIError
+from tests.catalogue.examples import ADMIN, everything, image
 
+from glance_registry.catalogue import images
 from glance_registry.catalogue.engine import Catalogue, ping
 from glance_registry.catalogue.fairness import caller_key
 from glance_registry.catalogue.open import open_catalogue
-from glance_registry.catalogue.sqlite_reads import MAX_WAITING_READS, READ_THREADS
+from glance_registry.catalogue.prepared import Prepared
+from glance_registry.catalogue.rows import MAX_BYTES_ON_LOOP
+from glance_registry.catalogue.sqlite_reads import MAX_LONG_SHAPES, MAX_WAITING_READS, READ_THREADS, LongShapes
 from glance_registry.model.errors import Overloaded, ReadTimeout
+from glance_registry.model.query import Query
 
 Story = Callable[[Catalogue], Awaitable[None]]
 
@@ -168,5 +175,103 @@ def test_a_waiting_read_that_nobody_waits_for_any_more_does_not_run(loop: asynci
         await asyncio.gather(*tasks[:2], *tasks[18:])
 
         assert sorted(gate.entered) == ["0", "1", "18", "19"]
+
+    tell(loop, sqlite_database, story)
+
+
+class Reader:
+    """Reads so many rows of nothing as a prepared statement, and notes where: True for the event loop."""
+
+    def __init__(self) -> None:
+        counting = (
+            "(WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < :most) SELECT max(x) FROM c)"
+        )
+        self._statement = Prepared(select(text(counting)))
+        self.most = 300_000
+        self.on_loop: list[bool] = []
+
+    def read(self, connection: Connection, _query: Query | None = None) -> int:
+        self.on_loop.append(threading.current_thread() is threading.main_thread())
+        row = self._statement.first(connection, {"most": self.most})
+        assert row is not None
+        return int(row[0])
+
+
+def test_a_read_that_was_long_goes_to_a_thread_at_once_until_it_is_short(
+    loop: asyncio.Runner, sqlite_database: str
+) -> None:
+    reader = Reader()
+
+    async def story(catalogue: Catalogue) -> None:
+        assert [await catalogue.read(reader.read) for _ in range(3)] == [300_000] * 3
+        assert reader.on_loop == [True, False, False, False]
+        reader.most = 10
+        reader.on_loop.clear()
+        assert [await catalogue.read(reader.read) for _ in range(3)] == [10] * 3
+        assert reader.on_loop == [False, True, True]
+
+    tell(loop, sqlite_database, story)
+
+
+def test_a_long_read_sends_no_other_to_a_thread(loop: asyncio.Runner, sqlite_database: str) -> None:
+    """Neither another caller's, nor one for another kind of query."""
+    reader = Reader()
+
+    async def story(catalogue: Catalogue) -> None:
+        caller_key.set("a")
+        await catalogue.read(reader.read, everything(5))
+        await catalogue.read(reader.read, everything(7))
+        assert reader.on_loop == [True, False, False]
+        reader.most = 10
+        reader.on_loop.clear()
+        await catalogue.read(reader.read, everything(5, "marker"))
+        caller_key.set("b")
+        await catalogue.read(reader.read, everything(5))
+        assert reader.on_loop == [True, True]
+
+    tell(loop, sqlite_database, story)
+
+
+def test_the_shapes_of_long_reads_are_bounded() -> None:
+    shapes = LongShapes()
+    operations = [lambda _connection: None for _ in range(MAX_LONG_SHAPES + 10)]
+
+    for operation in operations:
+        shapes.add(operation, ())
+
+    assert [shapes.find(operation, ()) is None for operation in operations] == [True] * 10 + [False] * MAX_LONG_SHAPES
+
+
+def test_a_prepared_statement_that_fails_is_not_run_again(
+    loop: asyncio.Runner, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = Prepared(select(literal_column("1 FROM nothing_of_this_name")))
+    executed: list[object] = []
+    monkeypatch.setattr(Connection, "execute", lambda *_args: executed.append("again"))
+
+    async def story(catalogue: Catalogue) -> None:
+        with pytest.raises((sqlite3.OperationalError, DBAPIError), match="nothing_of_this_name"):
+            await catalogue.read(wrong.first, {})
+
+    tell(loop, database, story)
+    assert not executed
+
+
+def test_a_page_of_large_images_is_read_in_a_thread(loop: asyncio.Runner, sqlite_database: str) -> None:
+    on_loop: list[bool] = []
+
+    def find(connection: Connection, query: Query) -> int:
+        on_loop.append(threading.current_thread() is threading.main_thread())
+        return len(images.find(connection, query, ADMIN))
+
+    async def story(catalogue: Catalogue) -> None:
+        for name in ("one", "two"):
+            large = {"p": "v" * (MAX_BYTES_ON_LOOP // 2)}
+            await catalogue.write(images.add, image(name, properties=large))
+        assert [await catalogue.read(find, everything(10)) for _ in range(2)] == [2, 2]
+        assert on_loop == [True, False, False]
+        on_loop.clear()
+        assert [await catalogue.read(find, everything(1)) for _ in range(2)] == [1, 1]
+        assert on_loop == [False, True]
 
     tell(loop, sqlite_database, story)

@@ -5,6 +5,7 @@ import asyncio
 import logging
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from prometheus_client import (
@@ -28,6 +29,9 @@ log = logging.getLogger(__name__)
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
 COUNT_IMAGES_EVERY = 60
 """Seconds for which a count of the images is good: counting reads the whole table."""
+
+RENDER_EVERY = 1
+"""Seconds for which all scrapes are sent the same text: to make it takes a hundred times as long as to send it."""
 
 COUNT_AGAIN_AFTER = 5
 """Seconds after a count that failed."""
@@ -75,7 +79,9 @@ class Metrics:
 
     content_type = CONTENT_TYPE_LATEST.encode()
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._text, self._render_at = b"", float("-inf")
         several = _have_files(os.environ.get("PROMETHEUS_MULTIPROC_DIR"))
         # prometheus_client chose where values live when it was loaded.
         values.ValueClass = values.MultiProcessValue() if several else values.MutexValue  # type: ignore[no-untyped-call]
@@ -138,13 +144,13 @@ class Metrics:
         All callers share one count. It goes on when a caller gives up.
         """
         if self._counting is None:
-            if time.monotonic() < self._count_at:
+            if self._clock() < self._count_at:
                 return
             self._counting = asyncio.create_task(self._count_images(catalogue))
         await asyncio.shield(self._counting)
 
     async def _count_images(self, catalogue: Catalogue) -> None:
-        started = time.monotonic()
+        started = self._clock()
         self._count_at = started + COUNT_AGAIN_AFTER
         try:
             counts = await catalogue.read(images.count_by_status)
@@ -152,11 +158,16 @@ class Metrics:
             return  # The other counters are needed most while the database is away.
         finally:
             self._counting = None
-        ended = time.monotonic()
+        ended = self._clock()
         self._count_at = ended + max(COUNT_IMAGES_EVERY, (ended - started) / MAX_COUNTING_SHARE)
         self._statuses |= counts.keys()
         for status in self._statuses:
             self._images.labels(status).set(counts.get(status, 0))
+        self._render_at = float("-inf")  # The text has not these counts.
 
     def render(self) -> bytes:
-        return generate_latest(self._exposed)
+        """The text that Prometheus reads, at most `RENDER_EVERY` seconds old."""
+        now = self._clock()
+        if now >= self._render_at:
+            self._text, self._render_at = generate_latest(self._exposed), now + RENDER_EVERY
+        return self._text

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is asked of a database to learn whether it can serve."""
 
+import sqlite3
 from uuid import uuid4
 
 from sqlalchemy import Connection, delete, false, insert, literal_column, select
@@ -31,8 +32,8 @@ def check_tables(connection: Connection) -> None:
     """Succeeds when the database answers and has all tables. Raises Unavailable when one is missing."""
     try:
         _NOTHING_OF_ALL.first(connection, {})
-    except DBAPIError as error:
-        cause = error.orig
+    except (sqlite3.Error, DBAPIError) as error:
+        cause = getattr(error, "orig", error)
         missing = getattr(cause, "sqlite_errorcode", None) == _SQLITE_ERROR
         if missing or getattr(cause, "sqlstate", None) == _UNDEFINED_TABLE:
             raise Unavailable(

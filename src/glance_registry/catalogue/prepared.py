@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import CompoundSelect, Connection, Select
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.sql.dml import UpdateBase
 from sqlalchemy.util import await_only
 
@@ -13,8 +14,8 @@ class Prepared:
     """A constant statement, compiled once for each kind of database and then handed to the driver.
 
     For the reads that every user makes: there SQLAlchemy's execution costs more than the query. Rows are plain
-    tuples, as the driver has them. A failure is left to SQLAlchemy, which runs the statement again and knows
-    what to do; in a server's transaction, which a failure would end, it runs it from the start.
+    tuples, as the driver has them. No statement is run twice: SQLite's driver raises its own errors, those of a
+    server's driver are raised as SQLAlchemy's. In a transaction on a server SQLAlchemy executes the statement.
     """
 
     def __init__(self, statement: Select[Any] | CompoundSelect[Any]) -> None:
@@ -28,13 +29,13 @@ class Prepared:
         sql, names, constants = self._compiled.get(connection.dialect.name) or self._compile(connection)
         known = {**constants, **parameters} if constants else parameters
         values = [known[name] for name in names]
+        if not on_server:
+            return self._fetch(connection, driver(connection).execute(sql, values))
         try:
-            if on_server:
-                return await_only(driver(connection).fetch(sql, *values))
-            return self._fetch(driver(connection).execute(sql, values))
-        except Exception:
-            result = connection.execute(self._sent(connection), dict(parameters))
-            return result.all() if on_server else self._fetch(result)
+            return await_only(driver(connection).fetch(sql, *values))
+        except Exception as error:
+            _raise_as_sqlalchemy(sql, error)
+            raise
 
     def first(self, connection: Connection, parameters: Mapping[str, Any]) -> Sequence[Any] | None:
         """The only row, or None."""
@@ -45,7 +46,7 @@ class Prepared:
         """The statement as this kind of database is given it."""
         return self.statement
 
-    def _fetch(self, result: Any) -> Sequence[Sequence[Any]]:
+    def _fetch(self, connection: Connection, result: Any) -> Sequence[Sequence[Any]]:  # noqa: ARG002 - for subclasses
         """The rows of a result on SQLite."""
         return result.fetchall()  # type: ignore[no-any-return]
 
@@ -56,6 +57,14 @@ class Prepared:
         constants = {name: value for name, value in compiled.params.items() if value is not None}
         self._compiled[connection.dialect.name] = str(compiled), compiled.positiontup, constants
         return self._compiled[connection.dialect.name]
+
+
+def _raise_as_sqlalchemy(sql: str, error: Exception) -> None:
+    """Raise SQLAlchemy's error for one of asyncpg; a lost socket's OSError is left as it is."""
+    from asyncpg import InterfaceError, PostgresError  # Users of SQLite need not load it.
+
+    if isinstance(error, PostgresError | InterfaceError):
+        raise DBAPIError(sql, None, error, hide_parameters=True) from error
 
 
 class Done(NamedTuple):

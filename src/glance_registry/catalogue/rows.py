@@ -31,8 +31,20 @@ LARGEST_HOT = 4_096
 """Characters of a row's documents at most: so the images that are kept are some tens of MB at the very most."""
 
 
-MAX_PAGE_BYTES = 4_194_304
+MAX_PAGE_BYTES = 1_048_576
 """Bytes of a page's documents, after which the page ends early; the image that goes past it is still on the page."""
+
+
+MAX_BYTES_ON_LOOP = 262_144
+"""Bytes of a page's documents, after which SQLite's event loop leaves the page to a thread."""
+
+NOTE_LARGE_PAGE = "note large page"
+"""Under this key `Connection.info` may have a function without arguments: it is called when a page is found to have
+more than `MAX_BYTES_ON_LOOP`. Raises TooLong where such a page must not be read."""
+
+
+class TooLong(Exception):
+    """A read must not go on in this thread."""
 
 
 class Stored(NamedTuple):
@@ -95,14 +107,20 @@ class PreparedPage(Prepared):
         columns = [summed.c[column.name] for column in found.c]
         return select(*columns).where(summed.c.before < literal_column(str(MAX_PAGE_BYTES)))
 
-    def _fetch(self, result: Any) -> Sequence[Sequence[Any]]:
-        rows, size = [], 0
+    def _fetch(self, connection: Connection, result: Any) -> Sequence[Sequence[Any]]:
+        rows, size, limit = [], 0, MAX_BYTES_ON_LOOP
         for row in result:
             rows.append(row)
             size += document_bytes(row)
+            if size < limit:
+                continue
             if size >= MAX_PAGE_BYTES:
                 result.close()
                 break
+            limit = MAX_PAGE_BYTES
+            note = connection.info.get(NOTE_LARGE_PAGE)
+            if note is not None:
+                note()
         return rows
 
 

@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import URL, Connection, create_engine
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
 from glance_registry.catalogue.engine import READ_SECONDS, Catalogue, Operation, P, T, bind, translate
@@ -178,7 +177,7 @@ class SqliteCatalogue(Catalogue):
         self._file = _File(url)
         try:
             self._reader = open_reader()
-            self._budget = Budget(driver(self._reader))
+            self._budget = Budget(self._reader)
             self._writer = _Writer(partial(connect, url), self._file)
         except Exception as error:
             self._file.close()
@@ -187,17 +186,18 @@ class SqliteCatalogue(Catalogue):
         self._writer.start()
 
     async def read(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        self._budget.start()
-        try:
-            return operation(self._reader, *args, **kwargs)
-        except OperationalError as error:
-            if not self._budget.spent:
-                raise translate(error) from error
-        except Exception as error:
-            raise translate(error) from error
-        finally:
-            self._budget.stop()
-        return await self._threads.run(bind(operation, *args, **kwargs))
+        shapes = self._threads.shapes
+        if (shape := shapes.find(operation, args)) is None:
+            self._budget.start()
+            try:
+                return operation(self._reader, *args, **kwargs)
+            except Exception as error:
+                if not self._budget.ended(error):
+                    raise translate(error) from error
+            finally:
+                self._budget.stop()
+            shape = shapes.add(operation, args)
+        return await self._threads.run(bind(operation, *args, **kwargs), shape)
 
     async def write(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._writer.submit(bind(operation, *args, **kwargs))
