@@ -67,7 +67,7 @@ class Held:
 
     def clear(self, kept: Sequence[Image]) -> None:
         for each in kept:
-            self.write(images.remove, each.id, after_noon(1_000_000), ADMIN, CACTUS)
+            self.write(images.remove, each.id, after_noon(1_000_000), ADMIN)
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_what_is_found_is_what_a_plain_model_finds(held: Held, most: int, monkey
     def compare(fields: list[dict[str, Any]], changed: dict[str, Any], asked: list[str]) -> None:
         kept = held.keep(fields)
         kept[0] = replace(kept[0], **changed)
-        held.write(images.revise, kept[0].id, lambda old: replace(old, **changed), after_noon(1_000_000), ADMIN)
+        held.write(images.revise, kept[0].id, lambda old: replace(old, **changed), after_noon(1_000_000), ADMIN, CACTUS)
         try:
             for searched in asked:
                 with suppress(Invalid):
