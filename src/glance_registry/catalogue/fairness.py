@@ -21,8 +21,9 @@ class Slots:
 
     def __init__(self, slots: int, max_waiting: int) -> None:
         self._free = slots
-        # A quarter, at least one, is left for others: they need not wait until a long operation ends.
-        self._max_running_per_caller = max(1, slots - max(1, slots // 4))
+        # Half, at least one, is left for others. They need not wait until a long operation ends, nor share the cores of
+        # a machine with more of one caller's statements than these can run.
+        self._max_running_per_caller = max(1, slots - max(1, slots // 2))
         self._max_waiting = max_waiting
         self._running: dict[str, int] = {}
         # The order of the callers is the order of their turns: a caller that had its turn goes to the end.
