@@ -71,7 +71,7 @@ def test_add_registers_what_its_options_say(image: Image) -> None:
         "protected": True,
         "virtual_size": None,
         "location": "http://a",
-        "location_data": [{"url": "http://a", "metadata": {}, "status": "active", "id": 1}],
+        "location_data": [{"url": "http://a", "metadata": {}, "status": "active"}],
         "properties": {"a": "b=c"},
     }
 

@@ -63,7 +63,7 @@ def test_a_body_written_by_hand_is_kept_as_post_keeps_it(invoke: Invoke, sqlite_
 
     shown = json.loads(invoke("image", "show", "17", "--json", "--database", sqlite_database).stdout)
     assert (shown["size"], shown["owner"], shown["properties"]) == (7, "me", {"a": "1"})
-    assert shown["location_data"] == [{"url": "http://a/b", "metadata": {}, "status": "active", "id": 1}]
+    assert shown["location_data"] == [{"url": "http://a/b", "metadata": {}, "status": "active"}]
 
 
 def test_times_without_an_id_are_ignored_as_post_ignores_them(invoke: Invoke, sqlite_database: str) -> None:
