@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Requests as a server hands them to the application: raw bytes that an HTTP client would refuse to send."""
 
+import asyncio
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -19,14 +20,18 @@ class RawAnswer(NamedTuple):
 
 
 class Body:
-    """A body in chunks, which counts how much of it the application took."""
+    """A body in chunks, which counts how much of it the application took. After its end nothing comes any more."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self._chunks = iter(chunks)
+        self._ended = False
         self.taken = 0
 
     async def receive(self) -> dict[str, Any]:
+        if self._ended:
+            await asyncio.get_running_loop().create_future()
         chunk = next(self._chunks, None)
+        self._ended = chunk is None
         self.taken += len(chunk or b"")
         return {"type": "http.request", "body": chunk or b"", "more_body": chunk is not None}
 
