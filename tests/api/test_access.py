@@ -87,7 +87,7 @@ GET    /shared-images/<M>        deleted   --   --    --     --    --     --    
 
 BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/images"): {"image": {"disk_format": "raw", "container_format": "bare"}},
-    ("PUT", "/images/{image_id}"): {"image": {"name": "new", "status": "deleted", "location": "c://d"}},
+    ("PUT", "/images/{image_id}"): {"image": {"name": "new", "status": "deleted", "location": "http://c/d"}},
     ("PUT", "/images/{image_id}/members"): {"memberships": [{"member_id": "alien", "can_share": True}]},
     ("PUT", "/images/{image_id}/members/{member_id}"): {"member": {"can_share": True}},
 }
