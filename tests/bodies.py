@@ -48,9 +48,16 @@ FORMATS = st.sampled_from(AMAZON).map(lambda kind: {"disk_format": kind, "contai
     st.sampled_from(PLAIN_DISKS),
     st.sampled_from(["bare", "ovf"]),
 )
+
+
+def urls(most: int) -> st.SearchStrategy[str]:
+    """What may be a location: of a known scheme, without control characters."""
+    return texts(most).map(lambda text: "file:///" + "".join(mark for mark in text if mark >= " " and mark != "\x7f"))
+
+
 LOCATIONS = st.lists(
     st.fixed_dictionaries(
-        {"url": texts(40, 1)}, optional={"metadata": OBJECTS, "status": st.sampled_from(LOCATION_STATUSES)}
+        {"url": urls(40)}, optional={"metadata": OBJECTS, "status": st.sampled_from(LOCATION_STATUSES)}
     ),
     max_size=4,
 )
@@ -86,7 +93,7 @@ COMMON = [
         virtual_size=_numbers(LARGEST_64),
         checksum=texts(32),
         owner=texts(255),
-        location=texts(60),
+        location=st.just("") | urls(60),
         location_data=LOCATIONS,
         properties=PROPERTY_MAPPINGS | PROPERTY_LISTS | MANY_PROPERTIES,
     ),
@@ -144,7 +151,7 @@ def kept(given: Json) -> Json:
         "size": _number(given.get("size")),
         "virtual_size": _number(given.get("virtual_size")),
         "checksum": given.get("checksum"),
-        "owner": given.get("owner"),
+        "owner": given.get("owner") or None,
         "min_disk": _number(given.get("min_disk", 0)),
         "min_ram": _number(given.get("min_ram", 0)),
         "is_public": str(given.get("is_public", False)).lower() in TRUE,
@@ -175,4 +182,4 @@ def _places(given: Json) -> list[Json]:
     by_url: dict[str, Json] = {}
     for entry in entries:
         by_url.setdefault(entry["url"], {"metadata": {}, "status": "active", **entry})
-    return [{**entry, "id": number} for number, entry in enumerate(by_url.values(), 1)]
+    return list(by_url.values())

@@ -242,7 +242,7 @@ def test_a_client_that_vanishes_in_the_middle_of_its_body_leaves_nothing(server:
 
 @pytest.mark.parametrize("count", [0, 40, 78, 80, 128])
 def test_python_s_own_http_client_reads_every_image(server: Server, count: int) -> None:
-    fields = dict.fromkeys(("name", "checksum", "owner", "location"), " ä ")
+    fields = {**dict.fromkeys(("name", "checksum", "owner"), " ä "), "location": "file:///ä "}
     image = server.add(**fields, size=1, virtual_size=1, properties={f"p{number}": " x" for number in range(count)})
 
     with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)) as connection:

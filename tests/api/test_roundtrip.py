@@ -21,6 +21,7 @@ FIELD, PROPERTY = b"x-image-meta-", b"x-image-meta-property-"
 OMITTED, ENCODED = b"x-image-meta-properties-omitted", b"x-image-meta-encoded"
 NOT_IN_HEADERS = ("properties", "location_data")
 TIMES = ("created_at", "updated_at")
+LONG_URL = "file:///" + "u" * 4088
 Image = dict[str, Any]
 
 
@@ -154,8 +155,8 @@ def _properties(count: int) -> dict[str, str]:
 LIMITS: list[tuple[str, Any, Any]] = [
     *((field, "é" * 255, "é" * 256) for field in ("name", "owner")),
     ("checksum", "c" * 32, "c" * 33),
-    ("location", "u" * 4096, "u" * 4097),
-    ("location_data", [{"url": "u" * 4096}], [{"url": "u" * 4097}]),
+    ("location", LONG_URL, LONG_URL + "u"),
+    ("location_data", [{"url": LONG_URL}], [{"url": LONG_URL + "u"}]),
     *((field, LARGEST_64, LARGEST_64 + 1) for field in ("size", "virtual_size")),
     *((field, str(LARGEST_64), str(LARGEST_64 + 1)) for field in ("size", "virtual_size")),
     *((field, 0, -1) for field in ("size", "virtual_size", "min_disk", "min_ram")),
@@ -216,7 +217,7 @@ def _the_one(client: Client) -> Image:
 
 
 PLACES = {
-    "metadata": '"location_data": [{"url": "x", "metadata": {"a": NESTED}}]',
+    "metadata": '"location_data": [{"url": "http://x", "metadata": {"a": NESTED}}]',
     "an unknown field": '"of tomorrow": NESTED',
     "a name": '"name": NESTED',
     "properties": '"properties": NESTED',

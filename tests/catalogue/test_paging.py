@@ -38,10 +38,7 @@ EXAMPLES = tuple(_examples())
 
 @pytest.fixture
 def filled(loop: asyncio.Runner, catalogue: Catalogue) -> Catalogue:
-    async def fill() -> None:
-        await asyncio.gather(*(catalogue.write(images.add, example) for example in EXAMPLES))
-
-    loop.run(fill())
+    loop.run(catalogue.write(images.add_all, [images.Kept(example) for example in EXAMPLES]))
     return catalogue
 
 

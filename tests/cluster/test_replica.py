@@ -74,8 +74,7 @@ def test_what_any_process_wrote_is_read_at_once_and_mostly_from_a_standby(
     async def story(writing: ServerCatalogue, reading: ServerCatalogue) -> None:
         await until_used(reading)
         for _ in range(100):
-            added = image(str(uuid4()))
-            await writing.write(images.add, added)
+            added = await writing.write(images.add, image(str(uuid4())))
             assert await reading.read(images.get, added.id, ADMIN, CACTUS) == added
         places = [await reading.read(is_standby) for _ in range(100)]
         assert sum(places) > 50
@@ -92,8 +91,7 @@ def test_a_standby_that_lags_is_not_asked(loop: asyncio.Runner, cluster: Cluster
         replaying.suspend()
         try:
             for _ in range(20):
-                added = image(str(uuid4()))
-                await writing.write(images.add, added)
+                added = await writing.write(images.add, image(str(uuid4())))
                 assert await reading.read(images.get, added.id, ADMIN, CACTUS) == added
             assert not await reading.read(is_standby)
         finally:
@@ -120,8 +118,7 @@ def test_a_standby_that_hangs_holds_nobody_up_for_long(
 
 def test_without_a_standby_the_primary_is_asked(loop: asyncio.Runner, cluster: Cluster) -> None:
     async def story(writing: ServerCatalogue, reading: ServerCatalogue) -> None:
-        added = image(str(uuid4()))
-        await reading.write(images.add, added)
+        added = await reading.write(images.add, image(str(uuid4())))
         assert [await reading.read(images.get, added.id, ADMIN, CACTUS) for _ in range(3)] == [added] * 3
 
     tell(loop, cluster, f"postgresql://registry@127.0.0.1:{free_port()}/registry", story)

@@ -159,7 +159,7 @@ class Machine(RuleBasedStateMachine):
         if who in READERS:
             self._expect(403, who, "POST", "/images", {"image": body})
             return multiple()
-        image = Model(image_id, self.clock(), self.clock(), project)
+        image = Model(image_id, self.clock(), self._stamp(), project)
         image.set(body if admin else {**body, "owner": project})
         self.kept[image_id] = image
         answer = self._expect(200, who, "POST", "/images", {"image": body})
@@ -182,7 +182,7 @@ class Machine(RuleBasedStateMachine):
                 image.properties = {}
             allowed = {name: value for name, value in given.items() if name != "owner" or CALLERS[who][1]}
             image.set(allowed)
-            image.updated_at = self.clock()
+            image.updated_at = self._stamp()
             assert answer["image"] == image.shown()
 
     @rule(who=WHO, image_id=images)
@@ -193,7 +193,7 @@ class Machine(RuleBasedStateMachine):
             status = 403
         answer = self._expect(status, who, "DELETE", f"/images/{image_id}")
         if status == 200:
-            image.deleted_at = image.updated_at = self.clock()
+            image.deleted_at = image.updated_at = self._stamp()
             image.properties = {}
             assert answer["image"] == image.shown()
 
@@ -225,6 +225,11 @@ class Machine(RuleBasedStateMachine):
     @rule(seconds=st.integers(1, 5))
     def time_passes(self, seconds: int) -> None:
         self.clock.now += timedelta(seconds=seconds)
+
+    def _stamp(self) -> datetime:
+        """The time of a change: after that of all changes before it, also while the clock stands still."""
+        newest = max((image.updated_at for image in self.kept.values()), default=START - timedelta(days=1))
+        return max(self.clock(), newest + timedelta(microseconds=1))
 
     # What callers see.
 

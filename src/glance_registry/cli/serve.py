@@ -81,13 +81,13 @@ def run() -> None:
     settings = load_settings().settings
     logs.configure(settings.log_format)
     refuse_open_port(settings)
+    tls_options = tls.options(settings)
+    refuse_taken_port(settings)
     if settings.identity_mode == "none" and not is_loopback(settings.host):
         log.warning(
             "EVERYBODY WHO REACHES THE PORT IS AN ADMIN: the identity mode is none",
             extra={"fields": {"host": settings.host, "port": settings.port}},
         )
-    tls_options = tls.options(settings)
-    refuse_taken_port(settings)
     build(settings)  # What cannot be used, such as a broken users file, stops the program and not each worker in turn.
     asyncio.run(prepare_database(settings.database))
     url = f"{'https' if tls_options else 'http'}://{_in_url(settings.host)}:{settings.port}"
