@@ -326,7 +326,7 @@ class Machine(RuleBasedStateMachine):
             deleted = False
         if deleted is not None and deleted != (image.deleted_at is not None):
             return False
-        if deleted is False and "status" not in filters and image.status == "killed":
+        if deleted is False and image.status == "killed":
             return False
         return all(_matches(image, name, value) for name, value in filters.items())
 
