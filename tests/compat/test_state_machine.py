@@ -159,7 +159,8 @@ class Machine(RuleBasedStateMachine):
         if who in READERS:
             self._expect(403, who, "POST", "/images", {"image": body})
             return multiple()
-        image = Model(image_id, self.clock(), self._stamp(), project)
+        now = self._stamp()
+        image = Model(image_id, now, now, project)
         image.set(body if admin else {**body, "owner": project})
         self.kept[image_id] = image
         answer = self._expect(200, who, "POST", "/images", {"image": body})
