@@ -75,7 +75,7 @@ NO_LOCATION = st.one_of(
     st.fixed_dictionaries({"url": texts(5, 1), "metadata": st.fixed_dictionaries({"a": st.lists(NUL, min_size=1)})}),
 )
 NO_NAME = st.just("") | _too_long(255) | NUL | LONE_SURROGATE
-NO_VALUE = st.none() | NOT_TEXT | _too_long(65_535) | NUL | LONE_SURROGATE
+NO_VALUE = st.booleans() | LISTS | MAPPINGS | _too_long(65_535) | NUL | LONE_SURROGATE
 NO_PROPERTIES = st.one_of(
     st.booleans() | NUMBERS | texts(5),
     st.dictionaries(NO_NAME, texts(5), min_size=1),
