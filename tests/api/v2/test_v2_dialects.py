@@ -45,7 +45,7 @@ NEW = st.fixed_dictionaries(
         **FIELDS,
         "visibility": VISIBILITY,
         "os_hidden": st.booleans(),
-        "tags": st.lists(NAMES, max_size=3),
+        "tags": st.lists(NAMES.filter(str.strip), max_size=3),
     },
 ).flatmap(lambda fields: st.dictionaries(FREE, TEXT, max_size=3).map(lambda properties: {**properties, **fields}))
 
