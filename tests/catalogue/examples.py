@@ -5,14 +5,25 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from sqlalchemy import Connection, select
+
 from glance_registry.catalogue import images, schema
 from glance_registry.catalogue.open import open_catalogue
+from glance_registry.catalogue.prepared import Prepared
 from glance_registry.model.access import ANYONE_IS_ADMIN
 from glance_registry.model.image import PUBLIC, Image
 from glance_registry.model.query import Page, Query, Sort
 
 NOON = datetime(2011, 4, 15, 12, tzinfo=UTC)
 ADMIN = ANYONE_IS_ADMIN
+
+
+_ONE = Prepared(select(1))
+
+
+def ping(connection: Connection) -> None:
+    """The smallest operation: it succeeds when the database answers."""
+    _ONE.first(connection, {})
 
 
 def after_noon(microseconds: int) -> datetime:

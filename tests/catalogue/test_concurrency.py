@@ -9,10 +9,10 @@ from multiprocessing import get_context
 
 import pytest
 from sqlalchemy import Connection
-from tests.catalogue.examples import ADMIN, add_many, after_noon, everything, image
+from tests.catalogue.examples import ADMIN, add_many, after_noon, everything, image, ping
 
 from glance_registry.catalogue import images, members
-from glance_registry.catalogue.engine import Catalogue, ping
+from glance_registry.catalogue.engine import Catalogue
 from glance_registry.model.contract import CACTUS
 from glance_registry.model.errors import Conflict, Unavailable
 from glance_registry.model.image import Change, Image

@@ -5,9 +5,10 @@ import asyncio
 from typing import Any
 
 import pytest
+from tests.catalogue.examples import ping
 
 from glance_registry.catalogue.connections import ConnectionLost, Connections
-from glance_registry.catalogue.engine import parse_url, ping
+from glance_registry.catalogue.engine import parse_url
 from glance_registry.catalogue.hosts import Hosts
 
 

@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable
 import pytest
 from sqlalchemy import Connection, literal_column, select, text
 from sqlalchemy.exc import DBAPIError
-from tests.catalogue.examples import ADMIN, everything, image
+from tests.catalogue.examples import ADMIN, everything, image, ping
 
 from glance_registry.catalogue import images
-from glance_registry.catalogue.engine import Catalogue, ping
+from glance_registry.catalogue.engine import Catalogue
 from glance_registry.catalogue.fairness import caller_key
 from glance_registry.catalogue.open import open_catalogue
 from glance_registry.catalogue.prepared import Prepared

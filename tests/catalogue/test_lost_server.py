@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, text
-from tests.catalogue.examples import ADMIN, everything, image
+from tests.catalogue.examples import ADMIN, everything, image, ping
 from tests.conftest import PostgreSQL
 from tests.processes import free_port
 from tests.wire import Fate, Wire
 
 from glance_registry.catalogue import hosts, images
-from glance_registry.catalogue.engine import Catalogue, parse_url, ping
+from glance_registry.catalogue.engine import Catalogue, parse_url
 from glance_registry.catalogue.server import Limits, ServerCatalogue
 from glance_registry.model.errors import OutcomeUnknown, ReadTimeout, Unavailable
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Connection, Integer, String, bindparam, cast, select, text
 from sqlalchemy.exc import DBAPIError
-from tests.catalogue.examples import ADMIN, after_noon, everything, image
+from tests.catalogue.examples import ADMIN, after_noon, everything, image, ping
 from tests.conftest import PostgreSQL
 from tests.processes import free_port
 
 from glance_registry.catalogue import images
-from glance_registry.catalogue.engine import Catalogue, ping
+from glance_registry.catalogue.engine import Catalogue
 from glance_registry.catalogue.open import open_catalogue
 from glance_registry.catalogue.prepared import Prepared
 from glance_registry.model.contract import CACTUS

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, text
-from tests.catalogue.examples import ADMIN, everything, image
+from tests.catalogue.examples import ADMIN, everything, image, ping
 
 from glance_registry.catalogue import images
-from glance_registry.catalogue.engine import Catalogue, ping
+from glance_registry.catalogue.engine import Catalogue
 from glance_registry.catalogue.open import open_catalogue
 from glance_registry.catalogue.prepared import driver
 from glance_registry.catalogue.sqlite import SqliteCatalogue

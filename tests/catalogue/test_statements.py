@@ -8,10 +8,10 @@ from unittest.mock import patch
 
 import pytest
 from sqlalchemy import Connection, event
-from tests.catalogue.examples import ADMIN, after_noon, everything, image
+from tests.catalogue.examples import ADMIN, after_noon, everything, image, ping
 
 from glance_registry.catalogue import images, prepared
-from glance_registry.catalogue.engine import Catalogue, ping
+from glance_registry.catalogue.engine import Catalogue
 from glance_registry.catalogue.prepared import driver as sqlite_driver
 from glance_registry.model.contract import CACTUS
 from glance_registry.model.image import Change, Location

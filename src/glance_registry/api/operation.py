@@ -15,7 +15,7 @@ async def check_health(request: Request) -> Answer:
 
 async def show_metrics(request: Request) -> Answer:
     """What the program has done since it started, for Prometheus."""
-    if not is_within(request.client.host if request.client else "", request.registry.metrics_networks):
+    if not is_within(request.address, request.registry.metrics_networks):
         raise Forbidden("Metrics are not shown to this address; [metrics] allowed_addresses says to which.")
     metrics = request.registry.metrics
     await metrics.count_images(request.registry.catalogue)

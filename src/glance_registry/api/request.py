@@ -69,6 +69,11 @@ class Request(StarletteRequest):
     def image_id(self) -> str:
         return self.parts["image_id"]
 
+    @property
+    def address(self) -> str:
+        """Where the request comes from; empty when the server does not know."""
+        return self.client.host if self.client else ""
+
     async def brings_bytes(self) -> bool:
         """Whether there is anything in the body; it is read no further than to its first byte.
 

@@ -20,7 +20,6 @@ from sqlalchemy import (
     Select,
     Text,
     bindparam,
-    select,
 )
 from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -28,7 +27,6 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.types import NullType
 
 from glance_registry.catalogue.causes import Database
-from glance_registry.catalogue.prepared import Prepared
 from glance_registry.catalogue.urls import read_url
 from glance_registry.model.errors import Conflict, Invalid, RegistryError, StorageFull, Unavailable
 
@@ -77,14 +75,6 @@ def bind(operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> Calla
         return operation(connection, *args, **kwargs)
 
     return run
-
-
-_ONE = Prepared(select(1))
-
-
-def ping(connection: Connection) -> None:
-    """The smallest operation: it succeeds when the database answers."""
-    _ONE.first(connection, {})
 
 
 def parse_url(text: str) -> URL:

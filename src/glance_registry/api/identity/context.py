@@ -45,7 +45,7 @@ def trust_headers(
     async def identify(request: Request) -> Caller:
         if request.headers.get(_STATUS) is None:
             return nobody()
-        if not is_within(request.client.host if request.client else "", networks):
+        if not is_within(request.address, networks):
             raise Forbidden("Identity headers are not accepted from this address.")
         # "X-Identity-Status: Confirmed (exactly)".
         if sole_header(request, _STATUS) != "Confirmed":
