@@ -21,7 +21,7 @@ from sqlalchemy import make_url
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
-POOL_SIZE = 16  # As glance_registry.catalogue.server has it.
+POOL_SIZE = 16  # As glance_registry.catalogue.postgresql.catalogue has it.
 
 _SHOWN = (
     *("id", "name", "size", "disk_format", "container_format", "checksum", "status", "created_at", "updated_at"),
@@ -62,7 +62,7 @@ class SqliteDatabase:
 
     async def open(self) -> None:
         self._connection = sqlite3.connect(self._path, isolation_level=None)
-        # As glance_registry.catalogue.sqlite has them.
+        # As glance_registry.catalogue.sqlite.catalogue has them.
         for pragma in (
             *("busy_timeout = 10000", "journal_mode = WAL", "synchronous = FULL"),
             *("foreign_keys = ON", "temp_store = MEMORY"),

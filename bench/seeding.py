@@ -17,9 +17,8 @@ from sqlalchemy import make_url
 
 from bench.catalogues import catalogue
 from glance_registry.catalogue import schema
-from glance_registry.catalogue.instants import to_column
-from glance_registry.catalogue.properties import search_key
-from glance_registry.catalogue.rows import as_member_row, as_row
+from glance_registry.catalogue.listing.property_index import search_key
+from glance_registry.catalogue.rows import as_member_row, as_row, to_column
 from glance_registry.catalogue.tables import image_members, image_properties, images
 
 Rows = Mapping[str, list[tuple[Any, ...]]]

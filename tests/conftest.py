@@ -21,7 +21,7 @@ from msgspec.structs import replace
 
 from glance_registry.app import build
 from glance_registry.catalogue import schema
-from glance_registry.catalogue.engine import Catalogue
+from glance_registry.catalogue.base import Catalogue
 from glance_registry.catalogue.open import open_catalogue
 from glance_registry.settings import Settings
 from tests.keystone import Keystone

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from glance_registry.catalogue.engine import parse_url
+from glance_registry.catalogue.database_url import parse_url
 from glance_registry.cli import main
 from glance_registry.model.errors import Invalid
 from glance_registry.settings import SETTINGS, Settings, load, masked

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from msgspec.structs import replace
 
-from glance_registry.api.application import Application
+from glance_registry.api.asgi import Application
 from glance_registry.api.failures import request_outages
 from glance_registry.api.host_check import check_for
 from glance_registry.api.identity import Identify, anyone
@@ -19,14 +19,14 @@ from glance_registry.api.networks import read_networks
 from glance_registry.api.openapi import describe
 from glance_registry.api.registry.routes import ROUTES as REGISTRY
 from glance_registry.api.request import Registry, RequestLog
-from glance_registry.api.route import Route
 from glance_registry.api.routes import OPERATION
+from glance_registry.api.routing import Route
 from glance_registry.api.ui.routes import PAGES
 from glance_registry.api.v2.offer import Offer
 from glance_registry.api.v2.routes import ROUTES as IMAGES
 from glance_registry.api.v2.schemas import load_schemas
+from glance_registry.catalogue.base import Catalogue
 from glance_registry.catalogue.causes import locate
-from glance_registry.catalogue.engine import Catalogue
 from glance_registry.catalogue.open import open_catalogue, read_urls
 from glance_registry.catalogue.outages import Outages
 from glance_registry.model.contract import CONTRACTS, Contract

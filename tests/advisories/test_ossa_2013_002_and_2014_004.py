@@ -179,7 +179,7 @@ def test_a_database_that_is_not_there_tells_no_password(caplog: pytest.LogCaptur
 
 @pytest.mark.parametrize("url", ["mysql://user:{}@host/x", "postgresql//user:{}@host", "postgresql://user:{}@host:x/y"])
 def test_a_database_url_that_cannot_be_used_is_not_repeated(url: str) -> None:
-    from glance_registry.catalogue.engine import parse_url
+    from glance_registry.catalogue.database_url import parse_url
     from glance_registry.model.errors import Invalid
 
     with pytest.raises(Invalid) as refused:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.conftest import Client
 
-from glance_registry.api.application import MAX_PART_BYTES
+from glance_registry.api.asgi import MAX_PART_BYTES
 from glance_registry.catalogue import images, rows
 from glance_registry.model.document import IMAGE_DOCUMENT_BYTES
 from glance_registry.settings import Settings

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Connection, text
 from tests.conftest import Client
 
-from glance_registry.catalogue.check import Fault, check
+from glance_registry.catalogue.integrity.check import Fault, check
 from glance_registry.settings import Settings
 
 # As Glance's own schema-image.json has them.

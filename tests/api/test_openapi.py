@@ -24,8 +24,8 @@ from tests.conftest import Client
 from tests.raw import ask
 
 from glance_registry.api.openapi import describe
-from glance_registry.api.route import Described
 from glance_registry.api.routes import ROUTES, Access, Route
+from glance_registry.api.routing import Described
 from glance_registry.api.v2.routes import PATCH
 from glance_registry.app import build
 from glance_registry.settings import Settings

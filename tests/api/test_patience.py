@@ -10,12 +10,12 @@ from tests.catalogue.test_long_reads import count_far, never_end, wait_until_sto
 from tests.conftest import Client, identity
 
 from glance_registry.api import patience
-from glance_registry.api.answer import Answer, text_answer
-from glance_registry.api.application import Application
+from glance_registry.api.asgi import Application
 from glance_registry.api.identity.context import trust_headers
 from glance_registry.api.request import Request
-from glance_registry.api.route import Access, route
-from glance_registry.catalogue.fairness import caller_key
+from glance_registry.api.responses import Answer, text_answer
+from glance_registry.api.routing import Access, route
+from glance_registry.catalogue.slots import caller_key
 
 
 async def list_without_end(request: Request) -> Answer:

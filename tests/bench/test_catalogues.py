@@ -10,7 +10,7 @@ from bench.seeding import COLUMNS, fill, rows
 from sqlalchemy import Connection, select
 
 from glance_registry.catalogue import images
-from glance_registry.catalogue.engine import Catalogue
+from glance_registry.catalogue.base import Catalogue
 from glance_registry.catalogue.open import open_catalogue
 from glance_registry.catalogue.tables import image_members, image_properties
 from glance_registry.catalogue.tables import images as image_table

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, select
 
 from glance_registry.catalogue import images, schema
 from glance_registry.catalogue.open import open_catalogue
-from glance_registry.catalogue.prepared import Prepared
+from glance_registry.catalogue.statements import Prepared
 from glance_registry.model.access import ANYONE_IS_ADMIN
 from glance_registry.model.image import PUBLIC, Image
 from glance_registry.model.query import Page, Query, Sort

@@ -11,9 +11,10 @@ import pytest
 from sqlalchemy import Connection, text
 from tests.catalogue.examples import ADMIN, after_noon, image
 
-from glance_registry.catalogue import check, derived, images, members, word_check
-from glance_registry.catalogue.check import Fault
-from glance_registry.catalogue.engine import Catalogue
+from glance_registry.catalogue import images, members
+from glance_registry.catalogue.base import Catalogue
+from glance_registry.catalogue.integrity import check, repair, words
+from glance_registry.catalogue.integrity.check import Fault
 from glance_registry.catalogue.purge import purge
 from glance_registry.catalogue.rows import ROW
 from glance_registry.catalogue.snapshot import snapshot
@@ -193,7 +194,7 @@ def test_words_that_are_not_the_images_are_found_and_made_anew(
 
     number: int | None = 0
     while number is not None:
-        number = loop.run(catalogue.write(word_check.refill, number, 1))
+        number = loop.run(catalogue.write(words.refill, number, 1))
     assert check_all(database)[0] == []
 
 
@@ -358,12 +359,12 @@ def test_the_index_is_made_anew_from_the_images(
     execute(f"INSERT INTO image_properties VALUES ('b', 'x', 1, {NUMBER}), ('b', 'x', 1, 77), ('a', '1', 1, -1)")
     assert check_all(database)[0] != []
 
-    (index,) = derived.DERIVED
+    (index,) = repair.DERIVED
     number: int | None = 0
     while number is not None:
-        number = loop.run(catalogue.write(derived.add_missing, index, number, 1))
-    entry = loop.run(catalogue.write(derived.drop_surplus, index, None, 2))
+        number = loop.run(catalogue.write(repair.add_missing, index, number, 1))
+    entry = loop.run(catalogue.write(repair.drop_surplus, index, None, 2))
     while entry is not None:
-        entry = loop.run(catalogue.write(derived.drop_surplus, index, entry, 2))
+        entry = loop.run(catalogue.write(repair.drop_surplus, index, entry, 2))
 
     assert check_all(database)[0] == []

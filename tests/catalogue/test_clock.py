@@ -12,12 +12,12 @@ from tests.catalogue.examples import ADMIN, NOON, after_noon, image
 from tests.conftest import Client
 
 from glance_registry.catalogue import clock, images
+from glance_registry.catalogue.base import Catalogue
 from glance_registry.catalogue.clock import MAX_LEAD, NEWEST, NEWEST_UNTIL
-from glance_registry.catalogue.engine import Catalogue
 from glance_registry.catalogue.images import Kept
 from glance_registry.catalogue.open import open_catalogue
+from glance_registry.model.changes import deletion, set_field
 from glance_registry.model.contract import CACTUS
-from glance_registry.model.revision import deletion, set_field
 from glance_registry.settings import Settings
 
 BACK = timedelta(minutes=10)

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from tests.catalogue.examples import ADMIN, add_many, after_noon, everything, image, ping
 
 from glance_registry.catalogue import images, members
-from glance_registry.catalogue.engine import Catalogue
+from glance_registry.catalogue.base import Catalogue
 from glance_registry.model.contract import CACTUS
 from glance_registry.model.errors import Conflict, Unavailable
 from glance_registry.model.image import Change, Image
@@ -132,7 +132,7 @@ def test_what_was_accepted_is_finished_before_the_catalogue_closes(loop: asyncio
 
 def test_more_writes_than_may_wait_are_refused_at_once(loop: asyncio.Runner, sqlite_database: str) -> None:
     from glance_registry.catalogue.open import open_catalogue
-    from glance_registry.catalogue.sqlite import LARGEST_BATCH, WAITING_WRITES
+    from glance_registry.catalogue.sqlite.writer import LARGEST_BATCH, WAITING_WRITES
 
     go_on = threading.Event()
 

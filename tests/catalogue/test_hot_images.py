@@ -11,7 +11,7 @@ from tests.catalogue.examples import ADMIN, everything, image
 from tests.conftest import Client
 
 from glance_registry.catalogue import images, rows
-from glance_registry.catalogue.engine import Catalogue
+from glance_registry.catalogue.base import Catalogue
 from glance_registry.catalogue.rows import HOT_IMAGES, LARGEST_HOT
 from glance_registry.model.image import Image
 from glance_registry.settings import Settings

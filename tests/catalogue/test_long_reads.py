@@ -12,12 +12,12 @@ from sqlalchemy.exc import DBAPIError
 from tests.catalogue.examples import ADMIN, everything, image, ping
 
 from glance_registry.catalogue import images
-from glance_registry.catalogue.engine import Catalogue
-from glance_registry.catalogue.fairness import caller_key
+from glance_registry.catalogue.base import Catalogue
 from glance_registry.catalogue.open import open_catalogue
-from glance_registry.catalogue.prepared import Prepared
 from glance_registry.catalogue.rows import MAX_BYTES_ON_LOOP
-from glance_registry.catalogue.sqlite_reads import MAX_LONG_SHAPES, MAX_WAITING_READS, READ_THREADS, LongShapes
+from glance_registry.catalogue.slots import caller_key
+from glance_registry.catalogue.sqlite.reads import MAX_LONG_SHAPES, MAX_WAITING_READS, READ_THREADS, LongShapes
+from glance_registry.catalogue.statements import Prepared
 from glance_registry.model.errors import Overloaded, ReadTimeout
 from glance_registry.model.query import Query
 

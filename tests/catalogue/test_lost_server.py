@@ -12,9 +12,11 @@ from tests.conftest import PostgreSQL
 from tests.processes import free_port
 from tests.wire import Fate, Wire
 
-from glance_registry.catalogue import hosts, images
-from glance_registry.catalogue.engine import Catalogue, parse_url
-from glance_registry.catalogue.server import Limits, ServerCatalogue
+from glance_registry.catalogue import images
+from glance_registry.catalogue.base import Catalogue
+from glance_registry.catalogue.database_url import parse_url
+from glance_registry.catalogue.postgresql import hosts
+from glance_registry.catalogue.postgresql.catalogue import Limits, ServerCatalogue
 from glance_registry.model.errors import OutcomeUnknown, ReadTimeout, Unavailable
 
 Story = Callable[[ServerCatalogue, Wire], Awaitable[Any]]
@@ -258,5 +260,5 @@ def test_old_connections_are_replaced(
             await catalogue.read(ping)
         assert wire.connections == 3
 
-    monkeypatch.setattr("glance_registry.catalogue.connections.RECYCLE_SECONDS", 0)
+    monkeypatch.setattr("glance_registry.catalogue.postgresql.pool.RECYCLE_SECONDS", 0)
     tell(loop, postgresql_database, story)

@@ -20,10 +20,10 @@ from tests.catalogue.examples import upgrade
 from tests.conftest import Client
 
 from glance_registry.catalogue import migrations, schema
-from glance_registry.catalogue.check import Fault, check
-from glance_registry.catalogue.indexes import metadata
+from glance_registry.catalogue.integrity.check import Fault, check
+from glance_registry.catalogue.listing.indexes import metadata
+from glance_registry.catalogue.listing.property_index import search_key
 from glance_registry.catalogue.open import open_catalogue
-from glance_registry.catalogue.properties import search_key
 from glance_registry.catalogue.purge import purge
 from glance_registry.catalogue.snapshot import snapshot
 from glance_registry.model.errors import Conflict

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, text
 from tests.catalogue.examples import ADMIN, after_noon, everything, image
 
 from glance_registry.catalogue import images
-from glance_registry.catalogue.engine import Catalogue
+from glance_registry.catalogue.base import Catalogue
 from glance_registry.catalogue.rows import locked
 from glance_registry.model.contract import CACTUS, QUEENS
 from glance_registry.model.errors import Conflict, Forbidden, Invalid, NotFound

@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import Connection, make_url, text
 
 from glance_registry.catalogue.causes import MAX_CAUSE, Database, describe, locate
+from glance_registry.catalogue.database_url import read_url
 from glance_registry.catalogue.outages import MAX_CAUSES, QUIET_SECONDS, Outages
-from glance_registry.catalogue.server import Limits, ServerCatalogue
-from glance_registry.catalogue.urls import read_url
+from glance_registry.catalogue.postgresql.catalogue import Limits, ServerCatalogue
 from glance_registry.model.errors import Unavailable
 
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from tests.catalogue.examples import ADMIN, after_noon, everything, image
 
 from glance_registry.catalogue import images
-from glance_registry.catalogue.engine import Catalogue
+from glance_registry.catalogue.base import Catalogue
 from glance_registry.model.contract import CACTUS
 from glance_registry.model.errors import Invalid
 from glance_registry.model.image import Change, Image

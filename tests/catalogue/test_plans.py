@@ -18,19 +18,20 @@ from sqlalchemy import Connection
 from sqlalchemy.util import await_only
 from tests.conftest import ENGINES
 
-from glance_registry.catalogue import images, paging
-from glance_registry.catalogue.engine import Catalogue
+from glance_registry.catalogue import images
+from glance_registry.catalogue.base import Catalogue
+from glance_registry.catalogue.listing import pages
 from glance_registry.catalogue.open import open_catalogue
-from glance_registry.catalogue.prepared import Prepared, driver
+from glance_registry.catalogue.statements import Prepared, driver
 from glance_registry.model.access import ANONYMOUS, ANYONE_IS_ADMIN, Caller
 from glance_registry.model.image import Image, delete
 from glance_registry.model.member import Member
 from glance_registry.model.query import SORT_DIRECTIONS, SORT_KEYS, TAG, Filter, Page, Query, Sort, View
-from glance_registry.model.words import read_terms
+from glance_registry.model.search import read_terms
 
 SMALL, LARGE, MILLION = 1_000, 8_000, 1_000_000
 FEW = 60
-"""Stands for `paging.MOST_GATHERED`, which is meant for a million images."""
+"""Stands for `pages.MOST_GATHERED`, which is meant for a million images."""
 
 VISIBILITIES = ("public", "shared", "private", "community")
 MINE, OTHERS = "mine", ("first", "second", "third")
@@ -214,7 +215,7 @@ def explained(connection: Connection, query: Query, caller: Caller, monkeypatch:
 
     with monkeypatch.context() as patch:
         patch.setattr(Prepared, "all", spy)
-        patch.setattr(paging, "MOST_GATHERED", FEW)
+        patch.setattr(pages, "MOST_GATHERED", FEW)
         images.find(connection, query, caller)
     return sent
 

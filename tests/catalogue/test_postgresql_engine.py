@@ -12,9 +12,9 @@ from tests.conftest import PostgreSQL
 from tests.processes import free_port
 
 from glance_registry.catalogue import images
-from glance_registry.catalogue.engine import Catalogue
+from glance_registry.catalogue.base import Catalogue
 from glance_registry.catalogue.open import open_catalogue
-from glance_registry.catalogue.prepared import Prepared
+from glance_registry.catalogue.statements import Prepared
 from glance_registry.model.contract import CACTUS
 from glance_registry.model.errors import StorageFull, Unavailable
 from glance_registry.model.image import Change, Image

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, select
 from tests.catalogue.examples import ADMIN, after_noon, everything, image
 
 from glance_registry.catalogue import images, members
-from glance_registry.catalogue.engine import Catalogue
+from glance_registry.catalogue.base import Catalogue
 from glance_registry.catalogue.purge import purge
 from glance_registry.catalogue.tables import image_members, image_properties, metadata
 from glance_registry.catalogue.tables import images as table

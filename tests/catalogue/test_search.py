@@ -15,15 +15,16 @@ from sqlalchemy import Connection
 from tests.catalogue.examples import ADMIN, NOON, after_noon, everything, image, upgrade
 from tests.catalogue.test_migrations import INSERT, LOCATIONS, STEPS, execute, rows, run
 
-from glance_registry.catalogue import images, members, paging
-from glance_registry.catalogue.engine import Catalogue
+from glance_registry.catalogue import images, members
+from glance_registry.catalogue.base import Catalogue
+from glance_registry.catalogue.listing import pages
 from glance_registry.catalogue.purge import purge
 from glance_registry.model.access import ANONYMOUS, Caller
 from glance_registry.model.contract import CACTUS
 from glance_registry.model.errors import Invalid
 from glance_registry.model.image import Change, Image
 from glance_registry.model.query import TAG, Filter, Page, Query, Sort, View
-from glance_registry.model.words import has_terms, read_terms
+from glance_registry.model.search import has_terms, read_terms
 
 PIECES = (
     *("ubuntu", "Ubuntu", "24.04", "24", "04", "2", "amd64", "x86_64", "natty", "É", "e\u0301", "żółw", "Straße", "ά"),
@@ -78,7 +79,7 @@ def held(loop: asyncio.Runner, catalogue: Catalogue) -> Held:
 @pytest.mark.parametrize("most", [2_000, 0], ids=["gathered", "walked"])
 def test_what_is_found_is_what_a_plain_model_finds(held: Held, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Along both ways, also after the images have changed and are gone."""
-    monkeypatch.setattr(paging, "MOST_GATHERED", most)
+    monkeypatch.setattr(pages, "MOST_GATHERED", most)
 
     @settings(max_examples=25, phases=[phase for phase in Phase if phase is not Phase.shrink])
     @given(st.lists(pictured, min_size=1, max_size=4), pictured, st.lists(texts, min_size=1, max_size=5))
@@ -158,7 +159,7 @@ def test_hostile_searches_find_or_are_refused(held: Held, hostile: str, monkeypa
         return
 
     found = held.find(query)
-    monkeypatch.setattr(paging, "MOST_GATHERED", 0)
+    monkeypatch.setattr(pages, "MOST_GATHERED", 0)
 
     assert found in (["i0"], [])
     assert held.find(query) in (["i0"], [])
@@ -185,7 +186,7 @@ VISIBILITIES = ("public", "community", "shared", "private")
 
 @pytest.mark.parametrize("most", [2_000, 0], ids=["gathered", "walked"])
 def test_a_search_shows_nobody_more_than_a_list_does(held: Held, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(paging, "MOST_GATHERED", most)
+    monkeypatch.setattr(pages, "MOST_GATHERED", most)
     for owner, visibility in itertools.product(("mine", "theirs"), VISIBILITIES):
         held.write(images.add, image(f"{owner}-{visibility}", owner=owner, visibility=visibility, name="secret plan"))
     held.write(members.replace, "theirs-shared", {"mine": None}, NOON, ADMIN)
@@ -224,7 +225,7 @@ QUESTIONS: tuple[dict[str, Any], ...] = (
 def test_filters_sorts_and_pages_are_those_of_every_list(
     held: Held, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(paging, "MOST_GATHERED", most)
+    monkeypatch.setattr(pages, "MOST_GATHERED", most)
     kept = {each.id: each for each in held.keep(list(_crowd()))}
 
     for sort, question in itertools.product(SORTS, QUESTIONS):

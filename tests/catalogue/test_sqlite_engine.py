@@ -13,15 +13,15 @@ from sqlalchemy import Connection, text
 from tests.catalogue.examples import ADMIN, everything, image, ping
 
 from glance_registry.catalogue import images
-from glance_registry.catalogue.engine import Catalogue
+from glance_registry.catalogue.base import Catalogue
 from glance_registry.catalogue.open import open_catalogue
-from glance_registry.catalogue.prepared import driver
-from glance_registry.catalogue.sqlite import SqliteCatalogue
+from glance_registry.catalogue.sqlite.catalogue import SqliteCatalogue
+from glance_registry.catalogue.statements import driver
 from glance_registry.model.contract import CACTUS
 from glance_registry.model.errors import Conflict, NotFound, StorageFull, Unavailable
 from glance_registry.model.image import Image
 from glance_registry.model.query import Page, Query
-from glance_registry.model.words import read_terms
+from glance_registry.model.search import read_terms
 
 
 @pytest.fixture
@@ -268,7 +268,7 @@ def test_an_error_while_an_error_is_handled_does_not_end_the_writer(
         return await asyncio.gather(*writes, return_exceptions=True)
 
     with monkeypatch.context() as patched:
-        patched.setattr("glance_registry.catalogue.sqlite.translate", fail)
+        patched.setattr("glance_registry.catalogue.sqlite.writer.translate", fail)
         outcomes = loop.run(write_at_once())
     assert isinstance(outcomes[0], Unavailable)
     assert str(outcomes[0]) == "The registry failed to write; its log has the cause."
@@ -301,7 +301,7 @@ def other(sqlite_database: str) -> Iterator[sqlite3.Connection]:
 def test_a_file_locked_by_another_program_makes_writes_wait_and_then_say_so(
     loop: asyncio.Runner, sqlite: Catalogue, other: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("glance_registry.catalogue.sqlite.BUSY_SECONDS", 0.05)
+    monkeypatch.setattr("glance_registry.catalogue.sqlite.writer.BUSY_SECONDS", 0.05)
 
     with pytest.raises(Unavailable, match="busy"):
         loop.run(sqlite.write(images.add, image()))
@@ -323,7 +323,7 @@ def test_a_write_has_its_turn_soon_after_another_program_s(
         if len(waits) == 20:
             other.execute("COMMIT")
 
-    monkeypatch.setattr("glance_registry.catalogue.sqlite.time.sleep", wait)
+    monkeypatch.setattr("glance_registry.catalogue.sqlite.writer.time.sleep", wait)
     loop.run(sqlite.write(images.add, image()))
 
     assert len(waits) == 20

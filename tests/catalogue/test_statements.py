@@ -10,12 +10,12 @@ import pytest
 from sqlalchemy import Connection, event
 from tests.catalogue.examples import ADMIN, after_noon, everything, image, ping
 
-from glance_registry.catalogue import images, prepared
-from glance_registry.catalogue.engine import Catalogue
-from glance_registry.catalogue.prepared import driver as sqlite_driver
+from glance_registry.catalogue import images, statements
+from glance_registry.catalogue.base import Catalogue
+from glance_registry.catalogue.statements import driver as sqlite_driver
+from glance_registry.model.changes import Step, all_of, set_field, set_tags
 from glance_registry.model.contract import CACTUS
 from glance_registry.model.image import Change, Location
-from glance_registry.model.revision import Step, all_of, set_field, set_tags
 
 MANY = {f"p{number}": "x" for number in range(100)}
 PLACES = tuple(Location(f"http://store/{number}", {}, "active", number) for number in range(1, 50))
@@ -44,7 +44,7 @@ def counted(connection: Connection, operation: Callable[..., Any], *args: Any) -
 
     event.listen(connection, "before_cursor_execute", note)
     try:
-        with patch.object(prepared, "driver", lambda connection: Recorder(sqlite_driver(connection), sent)):
+        with patch.object(statements, "driver", lambda connection: Recorder(sqlite_driver(connection), sent)):
             operation(connection, *args)
     finally:
         event.remove(connection, "before_cursor_execute", note)

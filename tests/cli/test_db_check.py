@@ -9,7 +9,7 @@ from sqlalchemy import Connection, text
 from tests.cli.conftest import Invoke
 
 from glance_registry.catalogue import schema
-from glance_registry.cli.opened import opened
+from glance_registry.cli.files import opened
 
 
 def execute(url: str, statement: str) -> None:

@@ -20,8 +20,8 @@ from glance_registry.catalogue.images import Kept
 from glance_registry.catalogue.purge import Tombstone, bury
 from glance_registry.cli import export as export_command
 from glance_registry.cli.export import BATCH, lines
-from glance_registry.cli.lines import image_line
-from glance_registry.cli.opened import opened
+from glance_registry.cli.export_format import image_line
+from glance_registry.cli.files import opened
 from glance_registry.model.contract import QUEENS
 from glance_registry.model.image import Image, Location
 from glance_registry.model.member import Member

@@ -16,7 +16,7 @@ from tests.cli.test_export import read
 from tests.conftest import Client
 
 from glance_registry.catalogue.images import Kept, add_all
-from glance_registry.cli.lines import read_line
+from glance_registry.cli.export_format import read_line
 from glance_registry.model.contract import QUEENS
 from glance_registry.model.image import ACTIVE, Image, Location
 from glance_registry.settings import Settings

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from tests.cli.conftest import PROGRAM, Invoke
 
-from glance_registry.cli import entries
 from glance_registry.cli.import_json import BATCH
 
 VALID = {"name": "natty", "disk_format": "raw", "container_format": "bare", "is_public": True}
@@ -211,7 +210,7 @@ def test_a_list_that_is_not_json_registers_nothing_and_its_line_is_named(
 def test_a_line_without_end_is_refused_without_being_read_into_memory(
     invoke: Invoke, sqlite_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(entries, "LONGEST_LINE", 200)
+    monkeypatch.setattr("glance_registry.cli.export_format.LONGEST_LINE", 200)
     text = lines(VALID) + b"x" * 1_000 + b"\n" + lines(VALID) + b"y" * 1_000
 
     result = invoke("import", "json", "-", "--database", sqlite_database, input=text)

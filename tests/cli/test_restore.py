@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tests.cli.conftest import Invoke
 
-from glance_registry.catalogue.sqlite_files import LOG, MARKER, beside
+from glance_registry.catalogue.sqlite.recovery import LOG, MARKER, beside
 
 KIND = ("--disk-format", "raw", "--container-format", "bare")
 

@@ -14,10 +14,11 @@ from sqlalchemy import Connection, text
 from tests.catalogue.examples import ADMIN, image
 from tests.processes import SECONDS, free_port
 
-from glance_registry.catalogue import images, replica
-from glance_registry.catalogue.engine import parse_url
-from glance_registry.catalogue.replica import Position, Shared
-from glance_registry.catalogue.server import ServerCatalogue
+from glance_registry.catalogue import images
+from glance_registry.catalogue.database_url import parse_url
+from glance_registry.catalogue.postgresql import replica
+from glance_registry.catalogue.postgresql.catalogue import ServerCatalogue
+from glance_registry.catalogue.postgresql.replica import Position, Shared
 from glance_registry.model.contract import CACTUS
 from glance_registry.model.errors import NotFound
 

@@ -17,7 +17,8 @@ from tests.crash.writers import Known, Writer
 from tests.figures import Figure
 from tests.processes import Server, run_program, wait_until
 
-from glance_registry.catalogue import check, images, schema
+from glance_registry.catalogue import images, schema
+from glance_registry.catalogue.integrity import check
 from glance_registry.catalogue.open import open_catalogue
 from glance_registry.catalogue.snapshot import snapshot
 

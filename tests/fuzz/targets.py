@@ -14,10 +14,10 @@ import msgspec
 with atheris.instrument_imports(include=["glance_registry", "urllib"]):
     from tests.catalogue.examples import NOON
 
-    from glance_registry.api import application
+    from glance_registry.api import asgi
     from glance_registry.api.identity import http_basic
     from glance_registry.api.registry import headers, member_wire, query, wire
-    from glance_registry.cli import lines
+    from glance_registry.cli import export_format
     from glance_registry.model.access import ANYONE_IS_ADMIN
     from glance_registry.model.contract import CACTUS, QUEENS
     from glance_registry.model.errors import RegistryError
@@ -59,14 +59,14 @@ def read_query(data: bytes) -> None:
 def read_headers(data: bytes) -> None:
     """The headers that we look into ourselves."""
     scope = {"path": "/images", "headers": [(b"x-openstack-request-id", data), (b"accept", data)]}
-    _, request_id = application._read_headers(scope)
+    _, request_id = asgi._read_headers(scope)
     assert request_id.isascii()
     assert quote(request_id.decode(), safe=":") == request_id.decode()
     http_basic._read_basic(data.decode("latin-1"))
 
 
 def read_lines(data: bytes) -> None:
-    lines.read_line(data, CACTUS, lambda: NOON, lambda: "one")
+    export_format.read_line(data, CACTUS, lambda: NOON, lambda: "one")
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {

@@ -20,7 +20,7 @@ from tests.fuzz.mutations import Mutator
 from tests.processes import SECONDS, Server, receive_all
 from tests.raw import ask
 
-from glance_registry.catalogue import check
+from glance_registry.catalogue.integrity import check
 from glance_registry.catalogue.snapshot import snapshot
 from glance_registry.settings import Settings
 

@@ -8,7 +8,7 @@ import pytest
 
 from glance_registry.model.errors import Conflict, Forbidden, Invalid
 from glance_registry.model.image import Image, Location
-from glance_registry.model.placing import MOST_LOCATIONS, Place, placed
+from glance_registry.model.locations import MOST_LOCATIONS, Place, placed
 
 NOON = datetime(2011, 4, 15, 12, tzinfo=UTC)
 A, B = "https://a.test/x", "https://b.test/x"

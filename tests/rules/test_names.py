@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.rules.source import MODULES, ROOT, Module
 
-BANNED = {"manager", "helper", "util", "service", "proxy", "base", "data", "info"}
+BANNED = {"manager", "helper", "util", "service", "proxy", "data", "info"}
 SPDX = "# SPDX-License-Identifier: Apache-2.0"
 
 OTHERS = [path for folder in ("tests", "bench", "docs") for path in sorted((ROOT / folder).rglob("*.py"))]

@@ -3,7 +3,7 @@
 
 from http import HTTPStatus
 
-from glance_registry.api.answer import Answer, json_answer, text_answer
+from glance_registry.api.responses import Answer, json_answer, text_answer
 from glance_registry.model.errors import (
     Conflict,
     Forbidden,

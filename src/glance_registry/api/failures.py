@@ -4,7 +4,7 @@
 from glance_registry.api.cross_site import SAFE
 from glance_registry.api.errors import status_of
 from glance_registry.api.request import Registry
-from glance_registry.api.route import Access, Route
+from glance_registry.api.routing import Access, Route
 from glance_registry.catalogue.causes import Database
 from glance_registry.catalogue.outages import Outages
 from glance_registry.model.errors import IdentityUnavailable, RegistryError

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from glance_registry.api.registry.member_wire import MemberRequest
-from glance_registry.api.route import Access, Described, Route
+from glance_registry.api.routing import Access, Described, Route
 from glance_registry.model.query import SORT_DIRECTIONS, SORT_KEYS
 
 _QUERY: dict[str, tuple[str, dict[str, Any]]] = {

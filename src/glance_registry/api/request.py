@@ -14,7 +14,7 @@ from glance_registry.api.errors import RequestTimeout
 from glance_registry.api.metrics import Metrics
 from glance_registry.api.networks import Network
 from glance_registry.api.v2.offer import Offer
-from glance_registry.catalogue.engine import Catalogue
+from glance_registry.catalogue.base import Catalogue
 from glance_registry.model.access import Caller
 from glance_registry.model.contract import Contract
 from glance_registry.model.errors import Invalid, TooLarge

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The whole API as one table. 405, `Allow` and the OpenAPI document come from it, and tests walk it."""
 
-from glance_registry.api import operation
+from glance_registry.api import health
 from glance_registry.api.registry.routes import ROUTES as REGISTRY
-from glance_registry.api.route import Access, Route, route
+from glance_registry.api.routing import Access, Route, route
 from glance_registry.api.v2.routes import ROUTES as IMAGES
 
 __all__ = ["OPERATION", "ROUTES", "Access", "Route"]
@@ -11,9 +11,9 @@ __all__ = ["OPERATION", "ROUTES", "Access", "Route"]
 OPEN = Access.OPEN
 
 OPERATION = (
-    route("GET", "/healthcheck", operation.check_health, OPEN, "text/plain"),
-    route("GET", "/metrics", operation.show_metrics, OPEN, "text/plain"),
-    route("GET", "/openapi.json", operation.show_openapi, OPEN, "application/json"),
+    route("GET", "/healthcheck", health.check_health, OPEN, "text/plain"),
+    route("GET", "/metrics", health.show_metrics, OPEN, "text/plain"),
+    route("GET", "/openapi.json", health.show_openapi, OPEN, "application/json"),
 )
 """What operators ask, whichever APIs are switched on."""
 

@@ -7,7 +7,7 @@ import sqlite3
 from msgspec import Struct
 from sqlalchemy import URL
 
-from glance_registry.catalogue.urls import places
+from glance_registry.catalogue.database_url import places
 
 MAX_CAUSE = 500
 """Characters of a cause."""

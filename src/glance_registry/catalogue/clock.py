@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, bindparam, func, select
 
-from glance_registry.catalogue.instants import from_column, to_column
-from glance_registry.catalogue.prepared import PreparedWrite
+from glance_registry.catalogue.rows import from_column, to_column
+from glance_registry.catalogue.statements import PreparedWrite
 from glance_registry.catalogue.tables import images
 
 log = logging.getLogger(__name__)

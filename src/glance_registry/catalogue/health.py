@@ -7,7 +7,7 @@ from uuid import uuid4
 from sqlalchemy import Connection, delete, false, insert, literal_column, select
 from sqlalchemy.exc import DBAPIError
 
-from glance_registry.catalogue.prepared import Prepared
+from glance_registry.catalogue.statements import Prepared
 from glance_registry.catalogue.tables import metadata, tombstones
 from glance_registry.model.errors import Unavailable
 

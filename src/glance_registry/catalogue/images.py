@@ -8,11 +8,9 @@ from msgspec import Struct
 from msgspec.structs import replace
 from sqlalchemy import Connection, bindparam, func, insert, select, tuple_, union_all, update
 
-from glance_registry.catalogue import properties
 from glance_registry.catalogue.clock import time_of_change
-from glance_registry.catalogue.instants import to_column
-from glance_registry.catalogue.paging import page
-from glance_registry.catalogue.prepared import PreparedWrite
+from glance_registry.catalogue.listing import property_index
+from glance_registry.catalogue.listing.pages import page
 from glance_registry.catalogue.rows import (
     MAX_PAGE_BYTES,
     WRITTEN,
@@ -25,16 +23,18 @@ from glance_registry.catalogue.rows import (
     document_bytes,
     locked,
     seen,
+    to_column,
 )
+from glance_registry.catalogue.statements import PreparedWrite
 from glance_registry.catalogue.tables import image_members, images, tombstones
 from glance_registry.model.access import Caller, check_may_change, check_may_modify, may_modify, permitted
+from glance_registry.model.changes import check_may_revise
 from glance_registry.model.contract import Contract
 from glance_registry.model.errors import Conflict, NotFound, TooLarge
 from glance_registry.model.image import Change, Image, delete, not_before
+from glance_registry.model.locations import check_may_describe_bytes
 from glance_registry.model.member import Member
-from glance_registry.model.placing import check_may_describe_bytes
 from glance_registry.model.query import Query
-from glance_registry.model.revision import check_may_revise
 
 _ID_TAKEN = PreparedWrite(
     union_all(
@@ -87,7 +87,7 @@ def add(connection: Connection, image: Image, most_of_owner: int = 0) -> Image:
         _check_room(connection, image.owner, most_of_owner)
     image = _created(image, time_of_change(connection, image.created_at))
     ((number,),) = _INSERT.run(connection, as_row(image)).rows
-    properties.add(connection, [Stored(number, image)])
+    property_index.add(connection, [Stored(number, image)])
     return image
 
 
@@ -195,7 +195,7 @@ def add_all(connection: Connection, wanted: Sequence[Kept]) -> int:
         return 0
     rows = connection.execute(_INSERT_ALL, [as_row(kept.image) for kept in new.values()])
     numbers = {row.id: row.number for row in rows.all()}
-    properties.add(connection, [Stored(numbers[image_id], kept.image) for image_id, kept in new.items()])
+    property_index.add(connection, [Stored(numbers[image_id], kept.image) for image_id, kept in new.items()])
     members = [as_member_row(numbers[image_id], member) for image_id, kept in new.items() for member in kept.members]
     if members:
         connection.execute(insert(image_members), members)
@@ -212,5 +212,5 @@ def _save(connection: Connection, number: int, old: Image, new: Image) -> Image:
     saved = _SAVE.run(connection, {"image_number": number, "read_version": old.version, **as_row(new)})
     if saved.changed != 1:
         raise Conflict(f"Image {new.id} was changed by another request at the same time.")
-    properties.replace(connection, Stored(number, old), new)
+    property_index.replace(connection, Stored(number, old), new)
     return new

@@ -3,8 +3,9 @@
 
 from sqlalchemy import URL
 
+from glance_registry.catalogue.base import READ_SECONDS, Catalogue
 from glance_registry.catalogue.causes import locate
-from glance_registry.catalogue.engine import READ_SECONDS, Catalogue, parse_url
+from glance_registry.catalogue.database_url import parse_url
 from glance_registry.model.errors import Invalid
 
 
@@ -28,11 +29,11 @@ def open_catalogue(database_url: str, replica_url: str = "", read_seconds: float
     url, replica = read_urls(database_url, replica_url)
     # Each engine brings a driver that the other's users need not load: it costs start-up time and memory.
     if url.get_backend_name() == "sqlite":
-        from glance_registry.catalogue.sqlite import SqliteCatalogue
+        from glance_registry.catalogue.sqlite.catalogue import SqliteCatalogue
 
         catalogue: Catalogue = SqliteCatalogue(url, read_seconds)
     else:
-        from glance_registry.catalogue.server import Limits, ServerCatalogue
+        from glance_registry.catalogue.postgresql.catalogue import Limits, ServerCatalogue
 
         catalogue = ServerCatalogue(url, Limits(read_seconds=read_seconds), replica=replica)
     catalogue.database = locate(url)

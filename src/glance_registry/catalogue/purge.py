@@ -7,10 +7,9 @@ from datetime import datetime
 from msgspec import Struct
 from sqlalchemy import Connection, delete, insert, select
 
-from glance_registry.catalogue import properties
 from glance_registry.catalogue.images import ids_taken
-from glance_registry.catalogue.instants import from_column, to_column
-from glance_registry.catalogue.rows import ROW, as_stored
+from glance_registry.catalogue.listing import property_index
+from glance_registry.catalogue.rows import ROW, as_stored, from_column, to_column
 from glance_registry.catalogue.tables import image_members, images, tombstones
 
 
@@ -35,7 +34,7 @@ def purge(connection: Connection, deleted_before: datetime, now: datetime, limit
         connection.execute(insert(tombstones), [{"id": image.id, "purged_at": purged_at} for _, image in gone])
         # SQLite gives the number of the newest row that goes to the next image: nothing may be left under it.
         for stored in gone:
-            properties.replace(connection, stored, None)
+            property_index.replace(connection, stored, None)
         numbers = [number for number, _ in gone]
         connection.execute(delete(image_members).where(image_members.c.image_number.in_(numbers)))
         connection.execute(delete(images).where(images.c.number.in_(numbers)))

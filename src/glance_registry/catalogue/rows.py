@@ -3,20 +3,32 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import Connection, Select, bindparam, func, literal_column, select
 
-from glance_registry.catalogue.instants import from_column, to_column
-from glance_registry.catalogue.prepared import Prepared, PreparedWrite
+from glance_registry.catalogue.statements import Prepared, PreparedWrite
 from glance_registry.catalogue.tables import images
-from glance_registry.catalogue.visible import Sight, readable, sight
+from glance_registry.catalogue.visibility import Sight, readable, sight
 from glance_registry.model.access import Caller
 from glance_registry.model.errors import NotFound
 from glance_registry.model.image import Image, Location
 from glance_registry.model.member import Member
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def to_column(instant: datetime) -> int:
+    return (instant - _EPOCH) // _MICROSECOND
+
+
+def from_column(microseconds: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=microseconds)
+
 
 HOT_IMAGES = 2_048
 """So many images are kept as values: most requests are for the same few."""
@@ -30,10 +42,8 @@ MOST_MET = 16 * HOT_IMAGES
 LARGEST_HOT = 4_096
 """Characters of a row's documents at most: so the images that are kept are some tens of MB at the very most."""
 
-
 MAX_PAGE_BYTES = 1_048_576
 """Bytes of a page's documents, after which the page ends early; the image that goes past it is still on the page."""
-
 
 MAX_BYTES_ON_LOOP = 262_144
 """Bytes of a page's documents, after which SQLite's event loop leaves the page to a thread."""
@@ -60,6 +70,7 @@ _PLAIN = [
     if column.name
     not in ("number", "created_at", "updated_at", "deleted_at", "properties", "null_properties", "locations", "tags")
 ]
+
 _read_properties: Callable[[str], Any] = msgspec.json.Decoder(dict[str, str]).decode
 _read_names = msgspec.json.Decoder(tuple[str, ...]).decode
 _read_locations = msgspec.json.Decoder(tuple[Location, ...]).decode

@@ -11,9 +11,11 @@ from pathlib import Path
 
 from sqlalchemy import URL, Connection, column, inspect, select, table, text, update
 
-from glance_registry.catalogue.engine import T, parse_url, translate
+from glance_registry.catalogue.base import T
+from glance_registry.catalogue.database_url import parse_url
+from glance_registry.catalogue.errors import translate
 from glance_registry.catalogue.snapshot import snapshot
-from glance_registry.catalogue.sqlite_files import check_log, check_not_half_restored
+from glance_registry.catalogue.sqlite.recovery import check_log, check_not_half_restored
 from glance_registry.catalogue.tables import metadata
 from glance_registry.model.errors import Conflict
 
@@ -144,8 +146,8 @@ async def _run(url: URL, step: Callable[..., T], *args: str) -> T:
 
 
 def _run_on_sqlite(url: URL, step: Callable[..., T], *args: str) -> T:
-    from glance_registry.catalogue.prepared import driver
-    from glance_registry.catalogue.sqlite import connect, create_file
+    from glance_registry.catalogue.sqlite.file import connect, create_file
+    from glance_registry.catalogue.statements import driver
 
     create_file(url)
     with connect(url) as connection:
@@ -160,8 +162,8 @@ def _run_on_sqlite(url: URL, step: Callable[..., T], *args: str) -> T:
 
 
 async def _run_on_server(url: URL, step: Callable[..., T], *args: str) -> T:
-    from glance_registry.catalogue.connections import create_engine
-    from glance_registry.catalogue.hosts import Hosts
+    from glance_registry.catalogue.postgresql.hosts import Hosts
+    from glance_registry.catalogue.postgresql.pool import create_engine
 
     async with create_engine(Hosts(url, {})).begin() as connection:
         return await connection.run_sync(step, *args)

@@ -3,7 +3,9 @@
 
 from sqlalchemy import URL
 
-from glance_registry.catalogue.engine import Operation, P, T, bind, parse_url, translate
+from glance_registry.catalogue.base import Operation, P, T, bind
+from glance_registry.catalogue.database_url import parse_url
+from glance_registry.catalogue.errors import translate
 
 
 async def snapshot(database_url: str, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -24,8 +26,8 @@ async def snapshot(database_url: str, operation: Operation[P, T], *args: P.args,
 
 
 def _on_sqlite(url: URL, run: Operation[[], T]) -> T:
-    from glance_registry.catalogue.prepared import driver
-    from glance_registry.catalogue.sqlite import connect
+    from glance_registry.catalogue.sqlite.file import connect
+    from glance_registry.catalogue.statements import driver
 
     with connect(url, read_only=True) as connection:
         # Sorting a large table must not fill the memory.
@@ -37,8 +39,8 @@ def _on_sqlite(url: URL, run: Operation[[], T]) -> T:
 
 
 async def _on_server(url: URL, run: Operation[[], T]) -> T:
-    from glance_registry.catalogue.connections import create_engine
-    from glance_registry.catalogue.hosts import Hosts
+    from glance_registry.catalogue.postgresql.hosts import Hosts
+    from glance_registry.catalogue.postgresql.pool import create_engine
 
     one_moment = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
     async with create_engine(Hosts(url, {})).execution_options(**one_moment).connect() as connection:

@@ -6,9 +6,10 @@ import json
 
 import click
 
-from glance_registry.catalogue import check as checks
-from glance_registry.catalogue import schema, word_check
-from glance_registry.catalogue.derived import DERIVED, add_missing, drop_surplus
+from glance_registry.catalogue import schema
+from glance_registry.catalogue.integrity import check as checks
+from glance_registry.catalogue.integrity import words
+from glance_registry.catalogue.integrity.repair import DERIVED, add_missing, drop_surplus
 from glance_registry.catalogue.open import open_catalogue
 from glance_registry.catalogue.snapshot import snapshot
 from glance_registry.cli.options import load_settings, setting_options
@@ -69,10 +70,10 @@ async def _repair(url: str, damaged: set[str]) -> None:
             while entry is not None:
                 entry = await catalogue.write(drop_surplus, derived, entry, REPAIR_AT_ONCE)
             click.echo(f"The {derived.noun} was made anew.", err=True)
-        if word_check.NAME in damaged:
+        if words.NAME in damaged:
             number = 0
             while number is not None:
-                number = await catalogue.write(word_check.refill, number, REPAIR_AT_ONCE)
+                number = await catalogue.write(words.refill, number, REPAIR_AT_ONCE)
             click.echo("The index of words was made anew.", err=True)
     finally:
         await catalogue.close()

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from glance_registry.cli.options import load_settings, setting_options
-from glance_registry.cli.plain import print_json, print_table
+from glance_registry.cli.output import print_json, print_table
 from glance_registry.settings import SETTINGS, Settings, masked
 
 _COLUMNS = ("setting", "value", "default", "from")

@@ -10,12 +10,11 @@ from typing import BinaryIO
 import click
 
 from glance_registry.catalogue import images, schema
-from glance_registry.catalogue.engine import Catalogue
+from glance_registry.catalogue.base import Catalogue
 from glance_registry.catalogue.purge import tombstones_after
-from glance_registry.cli.lines import image_line, tombstone_line
-from glance_registry.cli.opened import opened
+from glance_registry.cli.export_format import image_line, tombstone_line
+from glance_registry.cli.files import opened, replaced
 from glance_registry.cli.options import load_settings, setting_options
-from glance_registry.cli.replaced import replaced
 
 BATCH = 500
 """Images that are in memory at once."""

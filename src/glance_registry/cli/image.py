@@ -10,7 +10,7 @@ from click.core import ParameterSource
 from rich.filesize import decimal
 
 from glance_registry.cli.options import setting_options
-from glance_registry.cli.plain import complain, print_json, print_table
+from glance_registry.cli.output import complain, print_json, print_table
 from glance_registry.model.errors import RegistryError
 from glance_registry.model.query import SORT_DIRECTIONS, SORT_KEYS
 

@@ -11,15 +11,14 @@ import click
 from msgspec import Struct, field
 
 from glance_registry.app import contract_of
-from glance_registry.catalogue.engine import Catalogue, Operation, T
+from glance_registry.catalogue.base import Catalogue, Operation, T
 from glance_registry.catalogue.images import Kept, add_all
 from glance_registry.catalogue.purge import Tombstone, bury
-from glance_registry.cli.entries import LONGEST_LINE, Entry, read_entries
+from glance_registry.cli.export_format import LONGEST_LINE, Entry, read_entries, read_line
+from glance_registry.cli.files import opened
 from glance_registry.cli.images_api import Answers
-from glance_registry.cli.lines import read_line
-from glance_registry.cli.opened import opened
 from glance_registry.cli.options import load_settings, setting_options
-from glance_registry.cli.plain import complain, progress
+from glance_registry.cli.output import complain, progress
 from glance_registry.cli.serve import prepare_database
 from glance_registry.model.contract import Contract
 from glance_registry.model.errors import Conflict, Invalid, TooLarge, Unavailable

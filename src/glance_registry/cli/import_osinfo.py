@@ -12,7 +12,7 @@ from msgspec import Struct, field
 
 from glance_registry.cli import osinfo
 from glance_registry.cli.options import setting_options
-from glance_registry.cli.plain import complain, progress
+from glance_registry.cli.output import complain, progress
 
 if TYPE_CHECKING:
     from glance_registry.cli.client import Client

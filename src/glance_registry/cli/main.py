@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from glance_registry.catalogue.causes import locate
-from glance_registry.catalogue.engine import parse_url
+from glance_registry.catalogue.database_url import parse_url
 from glance_registry.cli.config import config
 from glance_registry.cli.database import db
 from glance_registry.cli.export import export

@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from glance_registry.catalogue import schema
-from glance_registry.catalogue.engine import parse_url
-from glance_registry.catalogue.restore import restore
+from glance_registry.catalogue.database_url import parse_url
+from glance_registry.catalogue.sqlite.restore import restore
 from glance_registry.cli.options import load_settings, setting_options
 
 

@@ -22,11 +22,11 @@ from granian.constants import HTTPModes, Interfaces, SSLProtocols
 from granian.http import HTTP1Settings
 
 from glance_registry import log as logs
-from glance_registry.api.application import Application
+from glance_registry.api.asgi import Application
 from glance_registry.api.host_check import is_loopback
 from glance_registry.app import build
 from glance_registry.catalogue import schema
-from glance_registry.catalogue.engine import parse_url
+from glance_registry.catalogue.database_url import parse_url
 from glance_registry.cli import tls
 from glance_registry.cli.counters import counters_folder
 from glance_registry.cli.options import load_settings, setting_options

@@ -12,7 +12,7 @@ import click
 from glance_registry.api.identity.accounts import NOBODY_IN_PARTICULAR, Person
 from glance_registry.api.identity.passwords import kind_of, new_hash
 from glance_registry.cli.options import load_settings, setting_options
-from glance_registry.cli.plain import print_table
+from glance_registry.cli.output import print_table
 from glance_registry.cli.user_files import UserFiles, check_name, check_rights
 from glance_registry.model.errors import Invalid
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from glance_registry.api.identity.accounts import Person, parse_htpasswd, parse_users, read_text
-from glance_registry.cli.replaced import replaced
+from glance_registry.cli.files import replaced
 from glance_registry.model.errors import Conflict, Invalid, NotFound
 
 _LONGEST_NAME = 255

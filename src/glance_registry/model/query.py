@@ -8,7 +8,7 @@ from typing import Literal
 from msgspec import Struct
 
 from glance_registry.model.member import ACCEPTED
-from glance_registry.model.words import Term
+from glance_registry.model.search import Term
 
 SORT_KEYS = ("created_at", "updated_at", "name", "status", "container_format", "disk_format", "size", "id")
 SORT_DIRECTIONS = ("desc", "asc")

@@ -11,9 +11,9 @@ from functools import lru_cache
 from itertools import chain
 from urllib.parse import quote
 
-from glance_registry.api.answer import Header
 from glance_registry.api.registry import wire
 from glance_registry.api.rendered import rendered
+from glance_registry.api.responses import Header
 from glance_registry.model.image import Image
 
 MOST_PROPERTIES = 80

@@ -5,16 +5,16 @@ from collections.abc import AsyncIterator, Callable
 
 from msgspec.structs import replace
 
-from glance_registry.api.answer import Answer, encoded_answer, streamed_answer
 from glance_registry.api.registry import wire
 from glance_registry.api.registry.headers import image_headers
 from glance_registry.api.registry.query import read_query
 from glance_registry.api.rendered import rendered
 from glance_registry.api.request import Request
+from glance_registry.api.responses import Answer, encoded_answer, streamed_answer
 from glance_registry.catalogue import images
 from glance_registry.model.access import may_read_locations, owner_of_new
 from glance_registry.model.image import Image
-from glance_registry.model.placing import check_may_describe_bytes
+from glance_registry.model.locations import check_may_describe_bytes
 from glance_registry.model.query import Page, Query
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from glance_registry.api.body import convert, read_object, read_switch
+from glance_registry.api.json_body import convert, read_object, read_switch
 from glance_registry.model.errors import Invalid
 from glance_registry.model.member import MOST_MEMBERS
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Registry API's calls on members: parse, run one operation, answer."""
 
-from glance_registry.api.answer import Answer, empty_answer, json_answer
 from glance_registry.api.registry import member_wire as wire
 from glance_registry.api.request import Request
+from glance_registry.api.responses import Answer, empty_answer, json_answer
 from glance_registry.catalogue import members
 
 

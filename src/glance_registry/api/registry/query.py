@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from glance_registry.api.parameters import (
+from glance_registry.api.query_string import (
     one_of,
     read_limit,
     read_pairs,

@@ -2,7 +2,7 @@
 """The Registry API's rows of the route table."""
 
 from glance_registry.api.registry import images, member_wire, members, wire
-from glance_registry.api.route import Access, route
+from glance_registry.api.routing import Access, route
 
 READ, WRITE = Access.READ, Access.WRITE
 IMAGE, MEMBERS = "/images/{image_id}", "/images/{image_id}/members"

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from glance_registry.api.body import convert, read_object, read_switch
+from glance_registry.api.json_body import convert, read_object, read_switch
 from glance_registry.api.rendered import rendered
 from glance_registry.model.contract import Contract
 from glance_registry.model.errors import Invalid

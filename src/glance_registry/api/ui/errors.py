@@ -3,8 +3,8 @@
 
 from http import HTTPStatus
 
-from glance_registry.api.answer import Answer
 from glance_registry.api.errors import failure_sentence, status_of, with_headers
+from glance_registry.api.responses import Answer
 from glance_registry.api.ui.render import answer_page
 from glance_registry.model.errors import RegistryError, Unauthorized
 

@@ -11,9 +11,9 @@ from msgspec import Struct
 from glance_registry.api.errors import UnsupportedType
 from glance_registry.api.v2.offer import Offer
 from glance_registry.api.v2.wire import FIELDS, NUMBERS, check_may_name
+from glance_registry.model.changes import Step, all_of, as_tag, remove_property, set_field, set_property, set_tags
 from glance_registry.model.errors import Invalid
 from glance_registry.model.image import LARGEST_MAX_PROPERTIES, Image
-from glance_registry.model.revision import Step, all_of, as_tag, remove_property, set_field, set_property, set_tags
 
 MEDIA_TYPE = "application/x-www-form-urlencoded"
 MOST_FIELDS = 4 * LARGEST_MAX_PROPERTIES

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import urlencode
 
-from glance_registry.api.parameters import read_pairs
+from glance_registry.api.query_string import read_pairs
 from glance_registry.api.ui.render import PATH
 from glance_registry.api.v2.query import read_query
 from glance_registry.model.errors import Invalid

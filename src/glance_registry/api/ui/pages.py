@@ -4,10 +4,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from glance_registry.api.answer import Answer
 from glance_registry.api.errors import PreconditionFailed, status_of
 from glance_registry.api.identity.header import COOKIE
 from glance_registry.api.request import Request
+from glance_registry.api.responses import Answer
 from glance_registry.api.ui.commands import commands_for
 from glance_registry.api.ui.forms import (
     NEW_PROPERTIES,
@@ -27,10 +27,10 @@ from glance_registry.api.v2.revise import revise
 from glance_registry.api.v2.schemas import DISK_FORMATS
 from glance_registry.catalogue import images, members
 from glance_registry.model.access import ANYONE_IS_ADMIN, check_may_modify, may_modify, may_publicize, may_see_locations
+from glance_registry.model.changes import all_of
 from glance_registry.model.errors import Conflict, Forbidden, Invalid, TooLarge
 from glance_registry.model.image import ACTIVE, PUBLIC, SHARED, VISIBILITIES, Image, Location
 from glance_registry.model.member import Member
-from glance_registry.model.revision import all_of
 from glance_registry.model.status import DEACTIVATED, DELETED, TRANSITIONS
 
 _REFUSED = (Invalid, Forbidden, Conflict, TooLarge)

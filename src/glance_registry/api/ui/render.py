@@ -12,8 +12,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from glance_registry.api.answer import Answer, Header
 from glance_registry.api.request import Request
+from glance_registry.api.responses import Answer, Header
 from glance_registry.model.visible import LAYOUT, NONE, pieces, printable
 
 FOLDER = Path(__file__).parent

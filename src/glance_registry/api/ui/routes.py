@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pages' rows of the route table. They are for people: the API's description has none of them."""
 
-from glance_registry.api.route import Access, route
+from glance_registry.api.routing import Access, route
 from glance_registry.api.ui import pages, render, session
 from glance_registry.api.ui.render import PATH
 

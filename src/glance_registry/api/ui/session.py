@@ -4,9 +4,9 @@
 import re
 from http import HTTPStatus
 
-from glance_registry.api.answer import Answer, Header
 from glance_registry.api.identity.header import COOKIE
 from glance_registry.api.request import Request
+from glance_registry.api.responses import Answer, Header
 from glance_registry.api.ui.forms import read_form
 from glance_registry.api.ui.render import PATH, answer_page, redirect
 from glance_registry.api.v2.discovery import endpoint

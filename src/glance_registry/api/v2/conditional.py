@@ -11,12 +11,12 @@ from hashlib import blake2b
 
 import msgspec
 
-from glance_registry.api.answer import Answer, Header, encoded_answer
 from glance_registry.api.errors import PreconditionFailed
 from glance_registry.api.request import Request
+from glance_registry.api.responses import Answer, Header, encoded_answer
+from glance_registry.model.changes import Step, all_of
 from glance_registry.model.image import Image
 from glance_registry.model.member import Member
-from glance_registry.model.revision import Step, all_of
 
 _TAG = re.compile(r'(W/)?("[^"]*")')
 

@@ -9,8 +9,8 @@ from http import HTTPStatus
 
 from msgspec import Struct
 
-from glance_registry.api.answer import Answer, encoded_answer, json_answer
 from glance_registry.api.request import Request
+from glance_registry.api.responses import Answer, encoded_answer, json_answer
 
 SUPPORTED = ("2.9", "2.7", "2.6", "2.5", "2.4", "2.3", "2.2", "2.1", "2.0")
 CURRENT = "2.17"

@@ -5,19 +5,19 @@ from http import HTTPStatus
 
 import msgspec
 
-from glance_registry.api.answer import Answer, empty_answer, encoded_answer
 from glance_registry.api.errors import UnsupportedType
 from glance_registry.api.request import Request
+from glance_registry.api.responses import Answer, empty_answer, encoded_answer
 from glance_registry.api.v2 import conditional, wire
 from glance_registry.api.v2.patch import read_patch
 from glance_registry.api.v2.query import read_query
 from glance_registry.api.v2.revise import revise
 from glance_registry.catalogue import images
 from glance_registry.model.access import owner_of_new
+from glance_registry.model.changes import Step, add_tag, all_of, check_may_create, deletion, remove_tag
 from glance_registry.model.errors import Forbidden, Invalid, NotFound
 from glance_registry.model.image import ACTIVE, Image
-from glance_registry.model.placing import emptied
-from glance_registry.model.revision import Step, add_tag, all_of, check_may_create, deletion, remove_tag
+from glance_registry.model.locations import emptied
 from glance_registry.model.status import QUEUED, deactivated, reactivated
 
 BYTES = "application/octet-stream"

@@ -3,13 +3,13 @@
 
 from http import HTTPStatus
 
-from glance_registry.api.answer import Answer, encoded_answer, json_answer
 from glance_registry.api.request import Request
+from glance_registry.api.responses import Answer, encoded_answer, json_answer
 from glance_registry.api.v2 import conditional, wire
 from glance_registry.api.v2.revise import revise
 from glance_registry.catalogue import images
 from glance_registry.model.access import check_may_see_locations
-from glance_registry.model.revision import first_place
+from glance_registry.model.changes import first_place
 
 
 async def list_locations(request: Request) -> Answer:

@@ -3,8 +3,8 @@
 
 import msgspec
 
-from glance_registry.api.answer import Answer, empty_answer, encoded_answer
 from glance_registry.api.request import Request
+from glance_registry.api.responses import Answer, empty_answer, encoded_answer
 from glance_registry.api.v2 import conditional, wire
 from glance_registry.catalogue import members
 from glance_registry.model.errors import NotFound

@@ -11,12 +11,11 @@ from typing import Any
 
 from msgspec import Struct
 
-from glance_registry.api.body import read_list
 from glance_registry.api.errors import UnsupportedType
+from glance_registry.api.json_body import read_list
 from glance_registry.api.v2.offer import Offer
 from glance_registry.api.v2.wire import FIELDS, NUMBERS, as_property, check_may_name, read_place
-from glance_registry.model.errors import Conflict, Forbidden, Invalid
-from glance_registry.model.revision import (
+from glance_registry.model.changes import (
     Step,
     all_of,
     insert_place,
@@ -27,6 +26,7 @@ from glance_registry.model.revision import (
     set_property,
     set_tags,
 )
+from glance_registry.model.errors import Conflict, Forbidden, Invalid
 
 OPERATIONS = ("add", "remove", "replace")
 MEDIA_TYPES = {

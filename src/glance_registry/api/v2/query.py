@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from msgspec import Struct
 
-from glance_registry.api.parameters import (
+from glance_registry.api.query_string import (
     one_of,
     read_limit,
     read_pairs,
@@ -17,12 +17,12 @@ from glance_registry.api.parameters import (
     read_truth,
     read_whole,
 )
+from glance_registry.model.changes import as_tag
 from glance_registry.model.errors import Invalid
 from glance_registry.model.image import LARGEST_32, LARGEST_64, VISIBILITIES
 from glance_registry.model.member import ACCEPTED, STATUSES
 from glance_registry.model.query import SORT_DIRECTIONS, SORT_KEYS, TAG, Filter, Operator, Page, Query, Sort, View
-from glance_registry.model.revision import as_tag
-from glance_registry.model.words import read_terms
+from glance_registry.model.search import read_terms
 
 PATH = "/v2/images"
 MOST_CONDITIONS = 64

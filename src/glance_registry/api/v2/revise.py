@@ -3,8 +3,8 @@
 
 from glance_registry.api.request import Request
 from glance_registry.catalogue import images
+from glance_registry.model.changes import Step
 from glance_registry.model.image import Image
-from glance_registry.model.revision import Step
 
 
 async def revise(request: Request, step: Step) -> Image:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Images API's rows of the route table."""
 
-from glance_registry.api.route import Access, Described, route
+from glance_registry.api.routing import Access, Described, route
 from glance_registry.api.v2 import discovery, images, locations, members, wire
 from glance_registry.api.v2.patch import MEDIA_TYPES, PATCH_SCHEMA
 from glance_registry.api.v2.schemas import LOCATION_SCHEMA, Schemas

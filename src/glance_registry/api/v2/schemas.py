@@ -12,8 +12,8 @@ from fastjsonschema import JsonSchemaDefinitionException, JsonSchemaValueExcepti
 
 from glance_registry.model.errors import Invalid
 from glance_registry.model.image import LARGEST_32, LARGEST_64, LONGEST_NAME, VISIBILITIES
+from glance_registry.model.locations import DIGEST_SIZES
 from glance_registry.model.member import STATUSES
-from glance_registry.model.placing import DIGEST_SIZES
 from glance_registry.model.status import TRANSITIONS
 
 CONTAINER_FORMATS = ("ami", "ari", "aki", "bare", "ovf", "ova", "docker", "compressed")

@@ -8,15 +8,15 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from glance_registry.api.body import convert, read_object
+from glance_registry.api.json_body import convert, read_object
 from glance_registry.api.rendered import rendered
 from glance_registry.api.v2.offer import Offer
+from glance_registry.model.changes import as_tags
 from glance_registry.model.contract import Contract
 from glance_registry.model.errors import Forbidden, Invalid
 from glance_registry.model.image import ACTIVE, LONGEST_NAME, SHARED, Image, Location
+from glance_registry.model.locations import Place, has_credentials
 from glance_registry.model.member import Member
-from glance_registry.model.placing import Place, has_credentials
-from glance_registry.model.revision import as_tags
 from glance_registry.model.status import DEACTIVATED
 
 _encode = msgspec.json.Encoder().encode

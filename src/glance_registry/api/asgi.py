@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ASGI application: finds the route and the caller, runs the handler, turns errors into answers, keeps count."""
+
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from os import urandom
+from typing import Any
+
+from starlette.types import Receive, Scope, Send
+
+from glance_registry.api.cross_site import SAFE, check_site
+from glance_registry.api.errors import answer_error, answer_failure
+from glance_registry.api.failures import Failures, request_outages
+from glance_registry.api.host_check import HostCheck
+from glance_registry.api.identity import Identify
+from glance_registry.api.patience import Patience
+from glance_registry.api.request import Registry, Request
+from glance_registry.api.responses import Answer
+from glance_registry.api.routing import Access, Route, Router
+from glance_registry.api.ui.errors import error_page, failure_page
+from glance_registry.api.ui.render import PATH
+from glance_registry.catalogue.outages import Outages
+from glance_registry.catalogue.slots import caller_key
+from glance_registry.model.access import ANONYMOUS, Caller, check_may_write
+from glance_registry.model.errors import RegistryError
+
+log = logging.getLogger(__name__)
+
+# A client's own request id is echoed and logged only when it cannot break a header or a log line.
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+# What images are called is never a page, whatever a browser takes it for.
+_NO_SNIFFING = (b"x-content-type-options", b"nosniff")
+NO_ROUTE = "-"
+_JSON = "application/json"
+
+MAX_PART_BYTES = 262_144
+"""Of a body, in one message to the server: what it copies into its buffer while the client reads."""
+
+
+class Application:
+    """`await application(scope, receive, send)`; it closes the catalogue when the server stops."""
+
+    def __init__(
+        self,
+        open_registry: Callable[[], Awaitable[Registry]],
+        check_host: HostCheck,
+        identify: Identify,
+        routes: Iterable[Route],
+        outages: Outages | None = None,
+    ) -> None:
+        self._open_registry = open_registry
+        self._check_host = check_host
+        self._identify = identify
+        self._router = Router(routes)
+        self._registry: Registry | None = None
+        self._patience = Patience()
+        self._failures = Failures(outages or request_outages())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif scope["type"] == "http":
+            await self._serve(scope, receive, send)
+
+    async def open(self) -> Registry:
+        """Open the catalogue, once, on the loop that serves."""
+        if self._registry is None:
+            self._registry = await self._open_registry()
+        return self._registry
+
+    def stop(self) -> None:
+        """The program was told to stop: requests that only read are given up soon. Call it on the event loop."""
+        self._patience.stop()
+
+    async def close(self) -> None:
+        if self._registry is not None:
+            await self._registry.catalogue.close()
+            if self._registry.request_log is not None:
+                self._registry.request_log.flush()
+            self._registry = None
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        """ASGI's lifespan: open before the first request, close after the last one."""
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                try:
+                    await self.open()
+                except Exception as error:
+                    await send({"type": "lifespan.startup.failed", "message": _why_not_started(error)})
+                    return
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                await self.close()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
+        registry = await self.open()
+        method = scope["method"]
+        accept, request_id = _read_headers(scope)
+        route, route_path, since = None, NO_ROUTE, self._failures.clock()
+        try:
+            self._check_host(scope)
+            route, parts = self._router.find(method, scope["path"])
+            route_path = route.path
+            if method not in SAFE:
+                check_site(scope)
+            request = Request(scope, receive, registry, parts)
+            caller = ANONYMOUS
+            if route.access is not Access.OPEN:
+                request.caller = caller = await self._identify(request)
+            if route.access is Access.WRITE:
+                check_may_write(caller)
+            caller_key.set(_key(scope, caller))
+            if method in SAFE:
+                async with self._patience.watch(receive):
+                    answer = await route.handler(request)
+            else:
+                answer = await route.handler(request)
+            self._failures.worked(route, since)
+        except RegistryError as error:
+            registry.metrics.count_error(error.code)
+            self._failures.failed(error, route, request_id.decode(), registry)
+            answer = error_page(error) if _is_page(scope) else answer_error(error, accept)
+        except Exception:
+            failed = request_id.decode()
+            log.exception("request %s failed", failed, extra={"fields": {"request_id": failed}})
+            answer = failure_page(failed) if _is_page(scope) else answer_failure(failed, accept)
+        answer.raw_headers += (_NO_SNIFFING, answer.cache_control, (b"x-openstack-request-id", request_id))
+        await _send(answer, method, send)
+        seconds = time.perf_counter() - started
+        registry.metrics.count_request(method, route_path, answer.status_code, seconds)
+        if registry.request_log is not None:
+            registry.request_log.add(request_id.decode(), method, route_path, answer.status_code, seconds)
+
+
+def _key(scope: Scope, caller: Caller) -> str:
+    """Whose requests share what the database does for one caller: those of a project, else of a user or address."""
+    if caller.project:
+        return f"project {caller.project}"
+    if caller.user:
+        return f"user {caller.user}"
+    return f"address {scope['client'][0]}" if scope.get("client") else ""
+
+
+def _why_not_started(error: Exception) -> str:
+    if isinstance(error, RegistryError):
+        return str(error)
+    log.error("start failed", exc_info=error)
+    return "The start failed; the line before says why."
+
+
+def _is_page(scope: Scope) -> bool:
+    return bool(scope["path"].startswith(PATH))
+
+
+def _read_headers(scope: Scope) -> tuple[str, bytes]:
+    """The request's Accept header, and its id: the client's if it is a sane one, else a new one."""
+    accept, request_id = "", b""
+    for name, value in scope["headers"]:
+        if name == b"accept":
+            accept = value.decode("latin-1")
+        elif name == b"x-openstack-request-id" and _REQUEST_ID.fullmatch(value):
+            request_id = value
+    if scope["path"].startswith("/v2"):
+        accept = _JSON  # Compat: clients of the Images API read errors in JSON, and do not say so.
+    return accept, request_id or _new_request_id()
+
+
+def _new_request_id() -> bytes:
+    """`req-` and a random UUID, as OpenStack's services make them."""
+    digits = urandom(16).hex()
+    return f"req-{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}".encode()
+
+
+async def _send(answer: Answer, method: str, send: Send) -> None:
+    await send({"type": "http.response.start", "status": answer.status_code, "headers": answer.raw_headers})
+    if method == "HEAD":
+        await send({"type": "http.response.body", "body": b""})
+        return
+    await _send_body(answer.body, send, more=answer.following is not None)
+    if answer.following is not None:
+        # An error ends the connection before the body's end, so the client knows that it has not all.
+        async for part in answer.following:
+            await _send_body(part, send, more=True)
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def _send_body(body: Any, send: Send, *, more: bool) -> None:
+    """Send a large body in parts: each waits until the client has taken most of those before."""
+    for start in range(0, len(body) - MAX_PART_BYTES, MAX_PART_BYTES):
+        await send({"type": "http.response.body", "body": body[start : start + MAX_PART_BYTES], "more_body": True})
+    last = max(0, (len(body) - 1) // MAX_PART_BYTES * MAX_PART_BYTES)
+    await send({"type": "http.response.body", "body": body[last:] if last else body, "more_body": more})

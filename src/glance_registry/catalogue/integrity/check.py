@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What must be true of every catalogue, as a table of checks; `db check` runs them over a snapshot.
+
+Each check reads along one table, a few hundred rows in memory at a time, however many there are. A new rule about
+one image's row is a function in `IMAGE_RULES`, a new table to search by is a row of `derived.DERIVED`.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from msgspec import Struct
+from sqlalchemy import Connection, Row, Select, Table, func, select
+from sqlalchemy.exc import DBAPIError
+
+from glance_registry.catalogue.integrity import rules, words
+from glance_registry.catalogue.integrity.repair import DERIVED, Derived, Entry
+from glance_registry.catalogue.rows import ROW
+from glance_registry.catalogue.tables import image_members, images, tombstones
+
+AT_ONCE = 500
+"""Rows that are in memory at once."""
+
+
+class Fault(Struct, frozen=True):
+    """One thing that is not as it must be; `check` names the row of `CHECKS`."""
+
+    check: str
+    sentence: str
+    image_id: str | None = None
+    """None: it is about no image that is there."""
+
+
+class Check(Struct, frozen=True):
+    """One row of the table. `find` yields what is wrong: a sentence, and the image's id if there is one."""
+
+    name: str
+    find: Callable[[Connection], Iterator[tuple[str | None, str]]]
+
+
+class Outcome(Struct, frozen=True):
+    """How many rows each table has that was read (None where it cannot be), and how many faults there are."""
+
+    rows: dict[str, int | None]
+    faults: int
+
+
+def check(connection: Connection, report: Callable[[Fault], None]) -> Outcome:
+    """Report everything that is wrong, check by check; changes nothing."""
+    count = 0
+    for count, fault in enumerate(_faults(connection), 1):  # noqa: B007 - the last count is the answer
+        report(fault)
+    tables = (images, *(derived.table for derived in DERIVED), image_members, tombstones)
+    return Outcome({table.name: _count(connection, table) for table in tables}, count)
+
+
+def _faults(connection: Connection) -> Iterator[Fault]:
+    for one in CHECKS:
+        try:
+            for image_id, sentence in one.find(connection):
+                yield Fault(one.name, sentence, image_id)
+        except DBAPIError as error:
+            _raise_unless_damaged(connection, error)
+            yield Fault(one.name, "The database could not be read to the end of this check.")
+
+
+def _count(connection: Connection, table: Table) -> int | None:
+    try:
+        return int(connection.execute(select(func.count()).select_from(table)).scalar_one())
+    except DBAPIError as error:
+        _raise_unless_damaged(connection, error)
+        return None
+
+
+def _raise_unless_damaged(connection: Connection, error: DBAPIError) -> None:
+    """Damage in an SQLite file ends one statement, and the next may find more; a server's transaction has ended."""
+    if connection.dialect.name != "sqlite" or error.connection_invalidated:
+        raise error
+
+
+def _rows(connection: Connection, statement: Select[Any]) -> Iterator[Row[Any]]:
+    """The rows of a statement, a portion in memory at a time, on both databases."""
+    with connection.execute(statement, execution_options={"yield_per": AT_ONCE}) as result:
+        yield from result
+
+
+def _file(connection: Connection) -> Iterator[tuple[str | None, str]]:
+    """SQLite's own checks: the pages of the file, its indexes, its constraints."""
+    if connection.dialect.name != "sqlite":
+        return
+    for (found,) in connection.exec_driver_sql("PRAGMA integrity_check"):
+        if found != "ok":
+            yield None, f"SQLite says: {found}."
+    for table, number, parent, _ in connection.exec_driver_sql("PRAGMA foreign_key_check"):
+        yield None, f"Row {number} of table {table} points at a row of {parent} that is not there."
+
+
+def _images(connection: Connection) -> Iterator[tuple[str | None, str]]:
+    """Each row by itself: its columns, then, if these are sound, what they say together."""
+    for row in _rows(connection, ROW.order_by(images.c.number)):
+        mistyped = list(_mistyped(images, row))
+        for sentence in mistyped or rules.broken(row):
+            yield str(row.id), sentence
+
+
+def _columns_of(table: Table) -> Callable[[Connection], Iterator[tuple[str | None, str]]]:
+    def find(connection: Connection) -> Iterator[tuple[str | None, str]]:
+        for row in _rows(connection, select(table)):
+            for sentence in _mistyped(table, row):
+                yield None, f"Table {table.name}, row {tuple(row)}: {sentence}"
+
+    return find
+
+
+def _mistyped(table: Table, row: Row[Any]) -> Iterator[str]:
+    """SQLite keeps any value in any column, and texts of any length."""
+    for column, value in zip(table.c, row, strict=True):
+        kind: Any = column.type.python_type
+        longest = getattr(column.type, "length", None)
+        if value is None:
+            if not column.nullable:
+                yield f"Column {column.name} is empty."
+        elif not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            yield f"Column {column.name} holds no {_WORDS[kind]}."
+        elif isinstance(value, str) and not value.isascii() and any("\ud800" <= mark <= "\udfff" for mark in value):
+            yield f"Column {column.name} is not UTF-8."
+        elif longest is not None and len(value) > longest:
+            yield f"Column {column.name} is longer than {longest} characters."
+
+
+_WORDS = {int: "whole number", str: "text", bool: "truth value"}
+
+
+def _agreement(derived: Derived) -> Callable[[Connection], Iterator[tuple[str | None, str]]]:
+    """A derived table beside the images, both in the order of the images' numbers."""
+    noun = derived.noun
+
+    def find(connection: Connection) -> Iterator[tuple[str | None, str]]:
+        entries = _rows(connection, select(derived.table).order_by(derived.table.c.image_number))
+        entry = next(entries, None)
+        for row in _rows(connection, ROW.order_by(images.c.number)):
+            while entry is not None and _number(entry) < row.number:
+                yield None, _stray(noun, entry)
+                entry = next(entries, None)
+            found: set[Entry] = set()
+            while entry is not None and _number(entry) == row.number:
+                found.add(tuple(entry))
+                entry = next(entries, None)
+            allowed = derived.allowed(row)
+            if allowed is not None:
+                expected = allowed if row.deleted_at is None else set()
+                yield from ((row.id, f"The {noun} lacks an entry {each[0]!r}.") for each in expected - found)
+                yield from ((row.id, f"The {noun} has an entry {each[0]!r} too many.") for each in found - allowed)
+        while entry is not None:
+            yield None, _stray(noun, entry)
+            entry = next(entries, None)
+
+    return find
+
+
+def _number(entry: Row[Any]) -> float:
+    """Whose an entry is; what is no number sorts behind all numbers."""
+    return entry.image_number if isinstance(entry.image_number, int) else math.inf
+
+
+def _stray(noun: str, entry: Row[Any]) -> str:
+    return f"The {noun} has {entry[0]!r} under the number {entry.image_number!r}, which no image has."
+
+
+def _members_of_none(connection: Connection) -> Iterator[tuple[str | None, str]]:
+    known = select(images.c.number).where(images.c.number == image_members.c.image_number)
+    for row in _rows(connection, select(image_members).where(~known.exists())):
+        yield None, f"Member {row.member_id!r} is one of the image number {row.image_number}, which is not there."
+
+
+def _doubled_ids(connection: Connection) -> Iterator[tuple[str | None, str]]:
+    doubled = select(images.c.id, func.count().label("rows")).group_by(images.c.id).having(func.count() > 1)
+    for row in _rows(connection, doubled):
+        yield row.id, f"The id is that of {row.rows} images."
+
+
+def _purged_ids(connection: Connection) -> Iterator[tuple[str | None, str]]:
+    for row in _rows(connection, select(images.c.id).where(images.c.id == tombstones.c.id)):
+        yield row.id, "The image is there although its id was purged."
+
+
+CHECKS = (
+    Check("file", _file),
+    Check("images", _images),
+    *(Check(derived.table.name, _agreement(derived)) for derived in DERIVED),
+    Check(words.NAME, words.faults),
+    Check("image_members", _columns_of(image_members)),
+    Check("image_members", _members_of_none),
+    Check("tombstones", _columns_of(tombstones)),
+    Check("ids", _doubled_ids),
+    Check("ids", _purged_ids),
+)

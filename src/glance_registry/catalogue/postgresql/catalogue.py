@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The catalogue on PostgreSQL: the same operations, driven over asyncpg."""
+
+import asyncio
+from collections.abc import Callable
+
+from msgspec import Struct
+from sqlalchemy import URL, Connection
+from sqlalchemy.exc import DBAPIError
+
+from glance_registry.catalogue.base import READ_SECONDS, Catalogue, Operation, P, T, backoff, bind
+from glance_registry.catalogue.causes import locate
+from glance_registry.catalogue.errors import translate
+from glance_registry.catalogue.health import check_tables, try_to_write
+from glance_registry.catalogue.postgresql.hosts import Hosts
+from glance_registry.catalogue.postgresql.pool import STOP_SECONDS, ConnectionLost, Connections
+from glance_registry.catalogue.postgresql.replica import Behind, Replica
+from glance_registry.model.errors import ReadTimeout, StorageFull, Unavailable
+
+_RERUN = ("40001", "40P01")
+"""Serialization failure and deadlock: the server asks for the transaction to be run again."""
+
+
+class Limits(Struct, frozen=True, kw_only=True):
+    """What one process takes of a server, and of its callers' patience."""
+
+    readers: int = 12
+    """Connections that read."""
+    writers: int = 8
+    """Connections that write."""
+    waiting: int = 500
+    """How many readers, and how many writers, may wait for a connection; more are refused."""
+    seconds: float = 15
+    """How long a write may take, with the wait for a connection, until its commit."""
+    read_seconds: float = READ_SECONDS
+    """The same for a read."""
+    attempts: int = 5
+    """How often a write is begun, when the server wants it again or its connection is lost."""
+
+
+PLANNER = {
+    "enable_bitmapscan": "off",
+    "enable_seqscan": "off",
+    "jit": "off",
+    "plan_cache_mode": "force_generic_plan",
+}
+"""Reading all, bitmaps and compiled code pay when much is wanted. Each of our statements wants a row by its key or the
+beginning of an index, which a plan for parameters that are not known yet could take for more.
+
+One plan serves a statement whatever its values: its shape says which index leads to the page, and to plan a list anew
+for each request takes longer than to read it."""
+
+
+class ServerCatalogue(Catalogue):
+    """Reads in autocommit, on a replica when there is one that is new enough; writes in a transaction that is run
+    again while that is safe."""
+
+    def __init__(self, url: URL, limits: Limits | None = None, replica: URL | None = None) -> None:
+        self._limits = limits or Limits()
+        # The server, too, gives up what takes too long, and lets go of the locks of a process that has vanished.
+        seconds = max(self._limits.seconds, self._limits.read_seconds + STOP_SECONDS)
+        milliseconds = str(int(seconds * 1000))
+        timeouts = {"statement_timeout": milliseconds, "idle_in_transaction_session_timeout": milliseconds}
+        settings = timeouts | PLANNER
+        hosts = Hosts(url, settings)
+        self._is_full = False  # Whether the last write found no room.
+        self._writers = Connections(hosts, self._limits.writers, self._limits.waiting)
+        self._readers = self._reading(hosts, self._limits.readers)
+        self._replica: Replica | None = None
+        if replica is not None:
+            standby = Hosts(replica, settings, of_several="standby")
+            standbys = self._reading(standby, self._limits.readers)
+            self._replica = Replica(self._reading(hosts, 1), standbys, locate(replica))
+
+    def _reading(self, hosts: Hosts, places: int) -> Connections:
+        return Connections(hosts, places, self._limits.waiting, isolation_level="AUTOCOMMIT")
+
+    async def read(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        run = bind(operation, *args, **kwargs)
+        seconds = self._limits.read_seconds
+        try:
+            # What is cancelled is stopped on the server, too. One that does not answer even then is cut off.
+            async with asyncio.timeout(seconds):
+                return await self._read(run, self._loop_time() + seconds + STOP_SECONDS)
+        except TimeoutError as error:
+            raise ReadTimeout(seconds) from error
+
+    async def _read(self, run: Callable[[Connection], T], until: float) -> T:
+        if self._replica is not None:
+            try:
+                return await self._replica.read(run, until)
+            except Behind:
+                pass
+        return await self._read_primary(run, until)
+
+    async def _read_primary(self, run: Callable[[Connection], T], until: float) -> T:
+        try:
+            try:
+                return await self._readers.run(run, until)
+            except ConnectionLost:
+                return await self._readers.run(run, until)
+        except ConnectionLost as lost:
+            raise Unavailable(str(lost)) from lost
+        except Exception as error:
+            raise translate(error) from error
+
+    async def write(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            result = await self._write(bind(operation, *args, **kwargs))
+        except StorageFull:
+            self._is_full = True
+            raise
+        self._is_full = False
+        return result
+
+    async def _write(self, run: Callable[[Connection], T]) -> T:
+        """As `Catalogue.write` says. A write is run again only as long as its commit was not sent: then nothing of
+        it can be kept. Raises OutcomeUnknown when the commit was sent and not answered."""
+        until = self._until()
+        for attempt in range(1, self._limits.attempts + 1):
+            try:
+                return await self._writers.run(run, until, commit=True)
+            except ConnectionLost as lost:
+                if attempt == self._limits.attempts or self._loop_time() >= until:
+                    raise Unavailable(str(lost)) from lost
+            except DBAPIError as error:
+                if getattr(error.orig, "sqlstate", None) not in _RERUN:
+                    raise translate(error) from error
+            except Exception as error:
+                raise translate(error) from error
+            await asyncio.sleep(backoff(attempt))
+        raise Unavailable("The database is busy.")
+
+    def _until(self) -> float:
+        return self._loop_time() + self._limits.seconds
+
+    def _loop_time(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    async def check(self) -> None:
+        await self._read_primary(check_tables, self._until())
+        if self._is_full:
+            try:
+                await self.write(try_to_write)
+            except StorageFull as full:
+                raise Unavailable(str(full)) from full
+
+    async def close(self) -> None:
+        if self._replica is not None:
+            await self._replica.close()
+        await self._readers.close()
+        await self._writers.close()

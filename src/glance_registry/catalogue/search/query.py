@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Searching the index of words: FTS5 on SQLite, `tsvector` with GIN on PostgreSQL. `word_triggers` keeps it."""
+
+from typing import Any
+
+from sqlalchemy import BigInteger, Boolean, ColumnElement, FromClause, Select, Text, bindparam, column, select
+from sqlalchemy.ext.compiler import compiles
+
+from glance_registry.catalogue.tables import images
+from glance_registry.model.search import Term
+
+WORDS = "words"
+"""The parameter that says what is searched, in the database's own language."""
+TERMS = "terms"
+"""The same as a JSON list of lists of words."""
+_LAST_LETTER = "\U0010ffff"
+_FIRST, _BEHIND = "first_word", "behind_word"
+"""Of one word that is searched: the first word that begins so, and what comes after all of them."""
+
+
+def parameters(database: str, terms: tuple[Term, ...]) -> dict[str, str]:
+    word = terms[0][0]
+    return {WORDS: _expression(database, terms), _FIRST: word, _BEHIND: word + _LAST_LETTER}
+
+
+def is_one_word(terms: tuple[Term, ...]) -> bool:
+    """Whether one word is searched that the index has letter by letter as we have it: others it splits by itself."""
+    return len(terms) == len(terms[0]) == 1 and terms[0][0].isascii()
+
+
+def _expression(database: str, terms: tuple[Term, ...]) -> str:
+    """What is searched, as FTS5 or as `to_tsquery` reads it. Words have only letters and digits: nothing to escape."""
+    if database == "sqlite":
+        return " AND ".join(f'"{" ".join(term)}" *' for term in terms)
+    return " & ".join("(" + " <-> ".join(f"'{word}'" for word in term) + ":*)" for term in terms)
+
+
+class _Found(FromClause):
+    """The numbers of at most so many images that have what is searched."""
+
+    inherit_cache = False
+
+    def __init__(self, most: int, one_word: bool) -> None:
+        self.wanted, self.first, self.behind = (bindparam(name, type_=Text()) for name in (WORDS, _FIRST, _BEHIND))
+        self.most = most
+        self.one_word = one_word
+
+
+def found(most: int, *, one_word: bool) -> Select[Any]:
+    return select(column("number", BigInteger())).select_from(_Found(most, one_word))
+
+
+@compiles(_Found, "sqlite")
+def _found_on_sqlite(element: _Found, compiler: Any, **options: Any) -> str:
+    del options["asfrom"]
+    wanted, first, behind = (
+        compiler.process(part, **options) for part in (element.wanted, element.first, element.behind)
+    )
+    if element.one_word:
+        # FTS5 merges the images of all words that begin so before it shows the first one: many milliseconds where very
+        # many images have them. Read place by place there is an end to it.
+        places = f"image_words_places WHERE term >= {first} AND term < {behind}"
+        return f"(SELECT DISTINCT doc AS number FROM {places} LIMIT {element.most})"  # noqa: S608 - constants
+    return f"(SELECT rowid AS number FROM image_words(unhurried({wanted})) LIMIT {element.most})"  # noqa: S608
+
+
+@compiles(_Found, "postgresql")
+def _found_on_postgresql(element: _Found, compiler: Any, **options: Any) -> str:
+    del options["asfrom"]
+    wanted = compiler.process(element.wanted, **options)
+    return f"image_words_found(CAST({wanted} AS tsquery), {element.most}) AS found(number)"
+
+
+class has_words(ColumnElement[bool]):  # noqa: N801
+    """Whether an image has what is searched: asked of one image after the other, as a walk comes to it.
+
+    FTS5 would read the whole list of a word's images for each; so SQLite asks the program (`sqlite.connect`).
+    """
+
+    inherit_cache = True
+    type = Boolean()
+
+    def __init__(self) -> None:
+        self.wanted = bindparam(WORDS, type_=Text())
+        self.terms = bindparam(TERMS, type_=Text())
+        self.number = images.c.number
+        self.texts = [images.c.name, images.c.tags, images.c.properties]
+
+
+@compiles(has_words, "sqlite")
+def _has_words_on_sqlite(element: has_words, compiler: Any, **options: Any) -> str:
+    columns = [*element.texts, element.terms]
+    return f"has_words({', '.join(compiler.process(column, **options) for column in columns)})"
+
+
+@compiles(has_words, "postgresql")
+def _has_words_on_postgresql(element: has_words, compiler: Any, **options: Any) -> str:
+    number, wanted = (compiler.process(part, **options) for part in (element.number, element.wanted))
+    words = f"(SELECT image_words.words FROM image_words WHERE image_words.image_number = {number})"  # noqa: S608 - a constant
+    return f"{words} @@ CAST({wanted} AS tsquery)"

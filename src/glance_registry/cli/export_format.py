@@ -1,0 +1,378 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One line of an export: an image as the API shows it, and what the API does not show; or a tombstone.
+
+    {"id": …, "name": …, …, "visibility": "shared", "tags": […], "version": 3, "members": [{"member_id": …, …}]}
+    {"id": …, "purged_at": …}
+
+A line written by hand is an image's body as POST takes it. What has both an id and `created_at` is a record:
+it was written by an export, or is an answer of the Registry API or of the Images API, and is kept as it is.
+A field that nothing would be made of is refused: who imports a file must not lose a part of it unawares.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from io import BytesIO
+from itertools import chain
+from typing import Annotated, Any, BinaryIO, Literal
+
+import msgspec
+from msgspec import Meta, Struct, structs
+
+from glance_registry.api.json_body import convert, read_object
+from glance_registry.api.registry import wire
+from glance_registry.api.registry.member_wire import MembershipBody, ShownMember
+from glance_registry.catalogue.images import Kept
+from glance_registry.catalogue.purge import Tombstone
+from glance_registry.cli.images_api import MARKS, Answers, as_record, is_answer
+from glance_registry.model.access import ANYONE_IS_ADMIN, owner_of_new
+from glance_registry.model.changes import as_tags
+from glance_registry.model.contract import CACTUS, QUEENS, Contract
+from glance_registry.model.document import MAX_IMAGE_DOCUMENT_BYTES
+from glance_registry.model.errors import Invalid
+from glance_registry.model.image import (
+    LARGEST_32,
+    LARGEST_64,
+    LARGEST_MAX_PROPERTIES,
+    LONGEST_NAME,
+    MAX_TAGS,
+    Image,
+    Location,
+)
+from glance_registry.model.member import Member
+
+LONGEST_LINE = 64 * 1024 * 1024
+"""In bytes. The longest possible image has less; what goes on has forgotten its line ends."""
+
+_MARK = b"\xef\xbb\xbf"
+"""A byte order mark, which some editors write."""
+
+Entry = tuple[int, bytes | None]
+"""The number of a line, and the entry that begins there; None for a line that is too long."""
+
+Report = Callable[[int, str], None]
+"""Takes the number of a line and a sentence about it."""
+
+_LIST_FIELDS = frozenset({"images", "first", "next", "schema"})
+
+
+def read_entries(stream: BinaryIO, report: Report) -> Iterator[Entry]:
+    """The entries. Lines are read as they are needed, a list is read whole. Raises Invalid for a broken list.
+
+    A list of an API that goes on elsewhere is reported.
+    """
+    lines = _lines(stream)
+    for number, line in lines:
+        if line is not None and line.startswith(b"["):
+            yield from _list_entries(number, line + stream.read())
+        elif line is not None and line.startswith(b"{") and not _is_json(line):
+            yield from _object_entries(number, line + stream.read(), report)
+        else:
+            for each, text in chain([(number, line)], lines):
+                yield from _expanded(each, text, report)
+        return
+
+
+def _object_entries(number: int, text: bytes, report: Report) -> Iterator[Entry]:
+    """One object over several lines; else the first line is broken, and the others are read one by one."""
+    if _is_json(text):
+        yield from _expanded(number, text, report)
+        return
+    for each, line in _lines(BytesIO(text), number - 1):
+        yield from _expanded(each, line, report)
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        msgspec.json.decode(text, type=msgspec.Raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
+
+
+def _expanded(number: int, text: bytes | None, report: Report) -> Iterator[Entry]:
+    """The images of a list of images; any other entry as it is."""
+    listed = None if text is None or b'"images"' not in text else _read_list(text)
+    if text is None or listed is None:
+        yield number, text
+        return
+    if listed.get("next"):
+        report(number, f"The list of images goes on at {listed['next']!r}; import that page, too.")
+    start = text.index(b"[", text.index(b'"images"'))
+    yield from _list_entries(number + text.count(b"\n", 0, start), bytes(listed["images"]))
+
+
+def _read_list(text: bytes) -> dict[str, Any] | None:
+    """The fields of a list of images, `images` as it stands there; None when it is something else."""
+    try:
+        fields = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+        if not fields.keys() <= _LIST_FIELDS or not bytes(fields.get("images", b"")).startswith(b"["):
+            return None
+        return {name: raw if name == "images" else msgspec.json.decode(raw) for name, raw in fields.items()}
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _lines(stream: BinaryIO, number: int = 0) -> Iterator[Entry]:
+    """The lines that are not blank, without the blanks before them; `number` is that of the line before."""
+    while line := stream.readline(LONGEST_LINE):
+        number += 1
+        if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
+            while line and not line.endswith(b"\n"):
+                line = stream.readline(LONGEST_LINE)
+            yield number, None
+        elif text := (line.removeprefix(_MARK) if number == 1 else line).lstrip():
+            yield number, text
+
+
+def _list_entries(first_line: int, text: bytes) -> Iterator[Entry]:
+    try:
+        entries = msgspec.json.decode(text, type=list[msgspec.Raw])
+    except RecursionError:
+        raise Invalid(f"line {first_line}: The list is nested too deeply.") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        # The decoder names a byte, or it wanted more of them.
+        byte = re.search(r"\(byte (\d+)\)", str(error))
+        line = first_line + text.count(b"\n", 0, int(byte[1]) if byte else len(text.rstrip()))
+        raise Invalid(f"line {line}: The list is not valid JSON: {error}.") from None
+    line, place = first_line, 0
+    for entry in map(bytes, entries):
+        # Between two entries are a comma and blanks: the next place where its text is found is its own.
+        start = text.index(entry, place)
+        line += text.count(b"\n", place, start)
+        yield line, entry
+        line += entry.count(b"\n")
+        place = start + len(entry)
+
+
+ANY_CONTRACT = structs.replace(
+    QUEENS,
+    name="any",
+    id_pattern=CACTUS.id_pattern,
+    id_sentence=CACTUS.id_sentence,
+    most_properties=LARGEST_MAX_PROPERTIES,
+    image_document_bytes=MAX_IMAGE_DOCUMENT_BYTES,
+)
+"""What may be in a catalogue, whichever contract it was written under."""
+
+
+class MemberLine(ShownMember):
+    status: str
+    created_at: str | None
+    updated_at: str | None
+
+
+class ImageLine(wire.ShownImage):
+    location_data: tuple[Location, ...]  # type: ignore[assignment]
+    """With the numbers that clients are not shown."""
+    visibility: str
+    tags: tuple[str, ...]
+    os_hidden: bool
+    os_hash_algo: str | None
+    os_hash_value: str | None
+    version: int
+    members: tuple[MemberLine, ...]
+
+
+class TombstoneLine(Struct):
+    id: str
+    purged_at: str
+
+
+Tag = Annotated[str, Meta(min_length=1, max_length=LONGEST_NAME)]
+
+
+class _PlaceRecord(Struct, forbid_unknown_fields=True):
+    """`metadata` and `status` are read with the body."""
+
+    url: str
+    id: Annotated[int, Meta(ge=0, le=LARGEST_64)] | None = None
+    metadata: Any = None
+    status: Any = None
+
+
+class _MemberRecord(MembershipBody, forbid_unknown_fields=True):
+    status: Literal["pending", "accepted", "rejected"] = "pending"
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+class _ImageRecord(Struct):
+    """What a record has beside the fields of a body."""
+
+    created_at: datetime
+    updated_at: datetime | None = None
+    deleted_at: datetime | None = None
+    deleted: bool = False
+    visibility: Literal["public", "community", "shared", "private"] | None = None
+    version: Annotated[int, Meta(ge=1, le=LARGEST_32)] = 1
+    location_data: list[_PlaceRecord] | None = None
+    members: list[_MemberRecord] = []
+    tags: Annotated[list[Tag], Meta(max_length=MAX_TAGS)] = []
+    os_hidden: bool = False
+    os_hash_algo: Annotated[str, Meta(max_length=64)] | None = None
+    os_hash_value: Annotated[str, Meta(max_length=128)] | None = None
+
+
+class _TombstoneRecord(Struct, forbid_unknown_fields=True):
+    id: str
+    purged_at: datetime
+
+
+_BODY_FIELDS = frozenset(wire.ImageBody.__struct_fields__)
+_RECORD_FIELDS = _BODY_FIELDS | frozenset(_ImageRecord.__struct_fields__)
+
+# What every answer of the Registry API has; for a new image it means nothing, and POST ignores it.
+_IGNORED_FIELDS = frozenset({"created_at", "updated_at", "deleted_at", "deleted"})
+_WRAPPER_FIELDS = frozenset(wire.ImageRequest.__struct_fields__)
+
+# Sorted names: two catalogues with the same properties have the same export.
+_encode = msgspec.json.Encoder(order="deterministic").encode
+
+
+def image_line(kept: Kept) -> bytes:
+    image = kept.image
+    if image.deleted:
+        # Older releases left its contents in the row; an import has no use for them.
+        image = structs.replace(image, properties={}, locations=(), tags=())
+    shown = structs.asdict(wire.shown(image, with_locations=True))
+    line = ImageLine(
+        **{**shown, "location_data": image.locations},
+        visibility=image.visibility,
+        tags=image.tags,
+        os_hidden=image.os_hidden,
+        os_hash_algo=image.os_hash_algo,
+        os_hash_value=image.os_hash_value,
+        version=image.version,
+        members=tuple(map(_member_line, kept.members)),
+    )
+    return _encode(line) + b"\n"
+
+
+def _member_line(member: Member) -> MemberLine:
+    return MemberLine(
+        member_id=member.member_id,
+        can_share=member.can_share,
+        status=member.status,
+        created_at=None if member.created_at is None else wire.timestamp(member.created_at),
+        updated_at=None if member.updated_at is None else wire.timestamp(member.updated_at),
+    )
+
+
+def tombstone_line(tombstone: Tombstone) -> bytes:
+    return _encode(TombstoneLine(tombstone.id, wire.timestamp(tombstone.purged_at))) + b"\n"
+
+
+def read_line(
+    line: bytes,
+    contract: Contract,
+    now: Callable[[], datetime],
+    new_id: Callable[[], str],
+    answers: Answers | None = None,
+) -> Kept | Tombstone:
+    """What a line stands for; the contract is for lines written by hand. Raises Invalid or TooLarge.
+
+    An answer of the Images API is counted in `answers`.
+    """
+    value = read_object(line)
+    wrapped = isinstance(value.get("image"), dict)
+    fields = value["image"] if wrapped else value
+    if wrapped:
+        _refuse_unknown(value, _WRAPPER_FIELDS)
+    if fields.get("purged_at") is not None:
+        return _read_tombstone(fields)
+    body = line if wrapped else b'{"image":' + line + b"}"
+    if fields.get("id") is not None and fields.get("created_at") is not None:
+        if not is_answer(fields):
+            _refuse_unknown(fields, _RECORD_FIELDS)
+            return _read_record(fields, body)
+        record = as_record(fields)
+        read = _read_record(record, _encode({"image": record}))
+        if answers is not None:
+            answers.add(fields)
+        return read
+    _refuse_unknown(fields, _BODY_FIELDS | _IGNORED_FIELDS)
+    given_id, wanted = wire.read_new(body, contract)
+    owner = owner_of_new(ANYONE_IS_ADMIN, wanted.fields.get("owner"))
+    image = wanted.create(given_id or new_id(), now(), owner)
+    contract.check(image)
+    return Kept(image)
+
+
+def _refuse_unknown(fields: Mapping[str, Any], known: frozenset[str]) -> None:
+    for name in fields:
+        if name in known:
+            continue
+        if name in _RECORD_FIELDS:
+            raise Invalid(f"Field '{name}' is read only with both an 'id' and 'created_at', as an export has them.")
+        raise Invalid(
+            f"Field '{name}' is unknown. Properties are entries of field 'properties'; an answer of the Images API,"
+            f" where they are fields, also has {' or '.join(repr(mark) for mark in MARKS)}, an 'id' and"
+            " 'created_at'."
+        )
+
+
+def _read_tombstone(fields: Mapping[str, Any]) -> Tombstone:
+    record = convert(fields, _TombstoneRecord)
+    return Tombstone(CACTUS.image_id(record.id), _utc(record.purged_at))
+
+
+def _read_record(fields: Mapping[str, Any], body: bytes) -> Kept:
+    image_id, wanted = wire.read_new(body, ANY_CONTRACT)
+    assert image_id is not None
+    record = convert(fields, _ImageRecord)
+    created_at = _utc(record.created_at)
+    updated_at = created_at if record.updated_at is None else _utc(record.updated_at)
+    deleted_at = None if record.deleted_at is None else _utc(record.deleted_at)
+    if record.deleted and deleted_at is None:
+        deleted_at = updated_at
+    if min(updated_at, deleted_at or updated_at) < created_at:
+        raise Invalid("Field 'created_at' is later than 'updated_at' or 'deleted_at'.")
+    tags = as_tags(record.tags)
+    if "" in tags:
+        raise Invalid("Field 'tags' has a tag without any character but blanks.")
+    made = wanted.create(image_id, created_at, wanted.fields.get("owner"))
+    image = structs.replace(
+        made,
+        updated_at=updated_at,
+        deleted_at=deleted_at,
+        visibility=record.visibility or made.visibility,
+        version=record.version,
+        # Of a deleted image only the row is kept, as deleting it here does.
+        properties={} if deleted_at else made.properties,
+        locations=() if deleted_at else _keep_ids(made, record),
+        tags=() if deleted_at else tags,
+        os_hidden=record.os_hidden,
+        os_hash_algo=record.os_hash_algo,
+        os_hash_value=record.os_hash_value,
+    )
+    ANY_CONTRACT.check(image)
+    return Kept(image, tuple({entry.member_id: _member(entry) for entry in record.members}.values()))
+
+
+def _member(entry: _MemberRecord) -> Member:
+    return Member(
+        member_id=entry.member_id,
+        can_share=bool(entry.can_share),
+        status=entry.status,
+        created_at=None if entry.created_at is None else _utc(entry.created_at),
+        updated_at=None if entry.updated_at is None else _utc(entry.updated_at),
+    )
+
+
+def _keep_ids(made: Image, record: _ImageRecord) -> tuple[Location, ...]:
+    """The locations with the ids that the record gives; numbered anew when it does not give one to each."""
+    ids = {place.url: place.id for place in record.location_data or () if place.id is not None}
+    if any(place.url not in ids for place in made.locations):
+        return made.locations
+    if len(set(ids.values())) < len(ids):
+        raise Invalid("Field 'location_data' gives two locations the same id.")
+    return tuple(structs.replace(place, id=ids[place.url]) for place in made.locations)
+
+
+def _utc(instant: datetime) -> datetime:
+    """The instant in UTC, which a time without a zone is in already. Raises Invalid outside the years 1 to 9999."""
+    try:
+        return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
+    except OverflowError:
+        raise Invalid("A time lies outside the years 1 to 9999.") from None
