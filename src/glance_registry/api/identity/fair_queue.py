@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who is next when many wait: what must not wait comes first, and of the others each address in turn."""
+"""A queue that serves addresses in turn, after the items that go first."""
 
 from collections import OrderedDict, deque
 from typing import Generic, TypeVar
@@ -8,14 +8,14 @@ Item = TypeVar("Item")
 
 
 class FairQueue(Generic[Item]):
-    """Items of addresses. One address with many items delays another's first item by one."""
+    """Items by address. An address with many items delays the first item of another by one only."""
 
     def __init__(self) -> None:
         self._first: deque[Item] = deque()
         self._by_address: OrderedDict[str, deque[Item]] = OrderedDict()
 
     def add_first(self, item: Item) -> None:
-        """To be taken before all that `add` has added."""
+        """Add an item that is taken before all items of `add`."""
         self._first.append(item)
 
     def add(self, item: Item, address: str) -> None:
@@ -30,15 +30,15 @@ class FairQueue(Generic[Item]):
         address, items = self._by_address.popitem(last=False)
         item = items.popleft()
         if items:
-            self._by_address[address] = items  # At the end: the others are next.
+            self._by_address[address] = items  # At the end, so that other addresses are next.
         return item
 
     def count(self, address: str) -> int:
-        """How many items of this address wait, those that were added first left out."""
+        """The number of items of this address, without those of `add_first`."""
         return len(self._by_address.get(address, ()))
 
     def drop_newest_of_largest(self, than: str) -> Item | None:
-        """Remove the newest item of the address that has the most, if it has more than the address `than`."""
+        """Remove the newest item of the address with the most items, if it has more than `than`."""
         if not self._by_address:
             return None
         largest = max(self._by_address, key=self.count)
@@ -47,7 +47,7 @@ class FairQueue(Generic[Item]):
         return self._by_address[largest].pop()
 
     def remove(self, item: Item, address: str) -> None:
-        """Remove an item that `add` has added, if it still waits."""
+        """Remove an item of `add`, if it still waits."""
         items = self._by_address.get(address)
         if items is not None and item in items:
             items.remove(item)
