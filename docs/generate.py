@@ -13,7 +13,7 @@ from glance_registry.api.errors import STATUSES
 from glance_registry.api.routes import ROUTES
 from glance_registry.api.ui.routes import PAGES
 from glance_registry.cli.main import main
-from glance_registry.settings import SETTINGS, Settings
+from glance_registry.settings import SETTINGS
 
 FOLDER = Path(__file__).parent
 
@@ -21,12 +21,12 @@ FOLDER = Path(__file__).parent
 def settings_table() -> str:
     lines = ["| setting | default | what it is |", "|---|---|---|"]
     for setting in SETTINGS:
-        default = getattr(Settings(), setting.attribute)
+        option, default = setting.option, setting.default
         shown = ", ".join(default) if isinstance(default, tuple) else default
-        choices = f" One of: {', '.join(setting.choices)}." if setting.choices else ""
-        older = "".join(f" Older name: `[{group}] {name}`." for group, name in setting.old_names)
+        choices = f" One of: {', '.join(option.choices)}." if option.choices else ""
+        older = "".join(f" Older name: `[{group}] {name}`." for group, name in option.old_names)
         value = f"`{shown}`" if shown != "" else ""
-        lines.append(f"| `[{setting.group}] {setting.name}` | {value} | {setting.help}{choices}{older} |")
+        lines.append(f"| `[{setting.group}] {setting.name}` | {value} | {option.help}{choices}{older} |")
     return "\n".join(lines)
 
 

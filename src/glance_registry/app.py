@@ -31,7 +31,7 @@ from glance_registry.catalogue.open import open_catalogue, read_urls
 from glance_registry.catalogue.outages import Outages
 from glance_registry.model.contract import CONTRACTS, Contract
 from glance_registry.model.errors import Invalid, RegistryError
-from glance_registry.settings import Settings
+from glance_registry.settings import DatabaseGroup, Settings
 
 log = logging.getLogger(__name__)
 
@@ -47,15 +47,14 @@ def build(
 
     Raises Invalid for settings that cannot be used.
     """
-    read_urls(settings.database, settings.replica)
+    read_urls(settings.database.connection, settings.database.replica_connection)
 
-    metrics_networks = read_networks(settings.allowed_addresses, "[metrics] allowed_addresses")
+    metrics_networks = read_networks(settings.metrics.allowed_addresses, "[metrics] allowed_addresses")
     routes = _routes(settings)
     offer = Offer(
-        public_endpoint=settings.public_endpoint,
-        show_direct_url=settings.show_direct_url,
-        show_locations=settings.show_locations,
-        schemas=load_schemas(settings.schema_file),
+        show_image_direct_url=settings.images.show_image_direct_url,
+        show_multiple_locations=settings.images.show_multiple_locations,
+        schemas=load_schemas(settings.images.schema_file),
     )
 
     async def open_registry() -> Registry:
@@ -63,14 +62,10 @@ def build(
         if request_log is not None:
             request_log.on_loss(metrics.count_lost_lines)
         return Registry(
-            catalogue=_open_catalogue(settings),
+            catalogue=_open_catalogue(settings.database),
+            settings=settings,
             contract=contract_of(settings),
             offer=offer,
-            default_page=settings.default_page,
-            largest_page=settings.largest_page,
-            largest_body=settings.largest_body,
-            body_seconds=settings.request_timeout,
-            most_images=settings.most_images,
             now=now,
             new_id=new_id,
             metrics=metrics,
@@ -80,17 +75,18 @@ def build(
         )
 
     outages = request_outages()
-    hosts = check_for(settings.identity_mode == "none", settings.host, settings.allowed_hosts, settings.public_endpoint)
-    served = (*routes, *(PAGES if settings.pages else ()))
+    mode_none = settings.identity.mode == "none"
+    hosts = check_for(mode_none, settings.bind_host, settings.allowed_hosts, settings.public_endpoint)
+    served = (*routes, *(PAGES if settings.api.pages else ()))
     return Application(open_registry, hosts, _identify(settings, outages, clock), served, outages)
 
 
-def _open_catalogue(settings: Settings) -> Catalogue:
+def _open_catalogue(settings: DatabaseGroup) -> Catalogue:
     """The catalogue of the settings. When it cannot be opened, the log says which database that is, and why."""
     try:
-        return open_catalogue(settings.database, settings.replica, settings.read_timeout)
+        return open_catalogue(settings.connection, settings.replica_connection, settings.read_timeout)
     except RegistryError as error:
-        url, _ = read_urls(settings.database, settings.replica)
+        url, _ = read_urls(settings.connection, settings.replica_connection)
         database = locate(url)
         fields = {"database": database.name, "message": str(error), "cause": database.cause(error) or str(error)}
         log.error("the database cannot be opened", extra={"fields": fields})
@@ -100,50 +96,51 @@ def _open_catalogue(settings: Settings) -> Catalogue:
 def contract_of(settings: Settings) -> Contract:
     """What clients may write, under these settings."""
     return replace(
-        CONTRACTS[settings.contract],
-        most_properties=settings.most_properties,
-        image_document_bytes=settings.image_document_bytes,
-        clients=settings.clients,
-        location_schemes=frozenset(scheme.lower() for scheme in settings.location_schemes),
+        CONTRACTS[settings.registry.contract],
+        most_properties=settings.limits.properties_per_image,
+        image_document_bytes=settings.limits.image_document_bytes,
+        clients=settings.registry.clients,
+        location_schemes=frozenset(scheme.lower() for scheme in settings.images.location_schemes),
     )
 
 
 def _routes(settings: Settings) -> tuple[Route, ...]:
     """What is served but for the pages. Raises Invalid when every API is switched off."""
-    if not (settings.registry_api or settings.images_api or settings.pages):
+    if not (settings.api.registry or settings.api.images or settings.api.pages):
         raise Invalid("Nothing would be served: switch on one of [api] registry, images and pages.")
     return (
         *OPERATION,
-        *(REGISTRY if settings.registry_api else ()),
-        *(IMAGES if settings.images_api else ()),
+        *(REGISTRY if settings.api.registry else ()),
+        *(IMAGES if settings.api.images else ()),
     )
 
 
 def _identify(settings: Settings, outages: Outages, clock: Callable[[], float]) -> Identify:
     """Raises Invalid for what the mode cannot use. What one mode needs is not loaded in another."""
-    match settings.identity_mode:
+    identity, writer_roles = settings.identity, settings.registry.writer_role
+    match identity.mode:
         case "none":
             return anyone
         case "context":
             return trust_headers(
-                settings.trusted_addresses,
-                settings.writer_roles,
-                settings.service_roles,
-                anonymous=settings.anonymous,
+                identity.trusted_addresses,
+                writer_roles,
+                identity.service_roles,
+                anonymous=identity.anonymous,
             )
         case "http_basic":
             from glance_registry.api.identity.http_basic import check_passwords
 
-            return check_passwords(settings.htpasswd_file, settings.users_file, settings.writer_roles, clock)
+            return check_passwords(identity.htpasswd_file, identity.users_file, writer_roles, clock)
         case "keystone":
             from glance_registry.api.identity.keystone import check_tokens
 
             return check_tokens(
                 settings.config_files,
-                settings.token_cache_time,
-                settings.writer_roles,
-                settings.service_roles,
+                identity.token_cache_time,
+                writer_roles,
+                identity.service_roles,
                 outages,
                 clock,
             )
-    raise Invalid(f"There is no identity mode '{settings.identity_mode}'.")
+    raise Invalid(f"There is no identity mode '{identity.mode}'.")

@@ -6,10 +6,11 @@ from itertools import product
 
 import pytest
 from tests.conftest import Client
+from tests.options import make_settings
 
 from glance_registry.app import build
 from glance_registry.model.errors import Invalid
-from glance_registry.settings import Settings, load
+from glance_registry.settings import load
 
 PATHS = {
     "registry": ["/images", "/images/detail", "/images/1", "/images/1/members", "/shared-images/p"],
@@ -18,7 +19,6 @@ PATHS = {
     "pages": ["/ui", "/ui/images/1"],
 }  # fmt: skip
 COMBINATIONS = [dict(zip(PATHS, on, strict=True)) for on in product([True, False], repeat=3)][:-1]
-SETTINGS = {"registry": "registry_api", "images": "images_api", "pages": "pages"}
 ALWAYS = ["/healthcheck", "/metrics", "/openapi.json"]
 
 
@@ -26,7 +26,7 @@ ALWAYS = ["/healthcheck", "/metrics", "/openapi.json"]
     "switches", [dict(zip(PATHS, on, strict=True)) for on in product([True, False], repeat=3)][:-1]
 )
 def test_a_dialect_that_is_off_has_no_path(sqlite_database: str, switches: dict[str, bool]) -> None:
-    client = Client(Settings(database=sqlite_database, **{SETTINGS[name]: on for name, on in switches.items()}))
+    client = Client(make_settings(sqlite_database, **{f"api__{name}": on for name, on in switches.items()}))
     answers = {path: client.get(path) for name in PATHS for path in PATHS[name]}
     described = json.loads(client.get("/openapi.json").content)["paths"]
     always = [client.get(path).status_code for path in ALWAYS]
@@ -41,11 +41,11 @@ def test_a_dialect_that_is_off_has_no_path(sqlite_database: str, switches: dict[
 
 def test_a_server_that_would_serve_nothing_does_not_start(sqlite_database: str) -> None:
     with pytest.raises(Invalid, match=r"\[api\] registry, images and pages"):
-        build(Settings(database=sqlite_database, registry_api=False, images_api=False, pages=False))
+        build(make_settings(sqlite_database, api__registry=False, api__images=False, api__pages=False))
 
 
 def test_the_old_name_of_the_switch_of_the_pages_still_counts(tmp_path) -> None:  # type: ignore[no-untyped-def]
     file = tmp_path / "old.conf"
     file.write_text("[ui]\nenabled = false\n")
 
-    assert load([str(file)]).settings.pages is False
+    assert load([str(file)]).settings.api.pages is False

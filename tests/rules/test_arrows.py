@@ -12,7 +12,7 @@ ARROWS = {
     "__main__": {"cli"},
     "cli": {"cli", "app", "api", "catalogue", "model", "settings", "log"},
     "app": {"api", "catalogue", "model", "settings", "log"},
-    "api": {"api", "catalogue", "model"},
+    "api": {"api", "catalogue", "model", "settings"},
     "catalogue": {"catalogue", "model"},
     "settings": {"model"},
     "log": set(),

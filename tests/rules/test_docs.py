@@ -45,7 +45,7 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_settings_that_a_page_names_exist(page: Path) -> None:
     known = {f"[{setting.group}] {setting.name}" for setting in SETTINGS}
-    known |= {f"[{group}] {name}" for setting in SETTINGS for group, name in setting.old_names}
+    known |= {f"[{group}] {name}" for setting in SETTINGS for group, name in setting.option.old_names}
 
     named = set(re.findall(r"`(\[[a-zA-Z]+\] [a-z_]+)", page.read_text()))
 

@@ -18,6 +18,7 @@ from glance_registry.catalogue.base import Catalogue
 from glance_registry.model.access import Caller
 from glance_registry.model.contract import Contract
 from glance_registry.model.errors import Invalid, TooLarge
+from glance_registry.settings import Settings
 
 T = TypeVar("T")
 
@@ -36,19 +37,13 @@ class Registry(Struct, frozen=True, kw_only=True):
     """What every request of one program shares. Time and ids come from outside, so that tests can choose them."""
 
     catalogue: Catalogue
+    settings: Settings
     contract: Contract
+    """The one that the settings name, with their limits."""
     offer: Offer
-    default_page: int
-    largest_page: int
-    largest_body: int
-    """In bytes."""
-    body_seconds: float
-    """How long a body may take to come."""
-    most_images: int
-    """Of one owner; 0: as many as it likes."""
     metrics: Metrics
     metrics_networks: tuple[Network, ...]
-    """From where the metrics may be asked for."""
+    """Addresses that may read the metrics."""
     openapi: bytes
     """The API's description, as it is sent."""
     request_log: RequestLog | None = None
@@ -100,7 +95,7 @@ class Request(StarletteRequest):
                 return False
 
     async def _read(self) -> bytes:
-        largest = self.registry.largest_body
+        largest = self.registry.settings.max_request_body_size
         declared = self.headers.get("content-length", "0")
         if declared.isascii() and declared.isdigit() and int(declared[:20]) > largest:
             raise TooLarge(f"The body is larger than {largest} bytes.")
@@ -119,7 +114,7 @@ class Request(StarletteRequest):
                 return b"".join(chunks)
 
     async def _in_time(self, reading: Coroutine[Any, Any, T]) -> T:
-        seconds = self.registry.body_seconds
+        seconds = self.registry.settings.limits.request_timeout
         try:
             async with asyncio.timeout(seconds):
                 return await reading

@@ -29,7 +29,7 @@ def export(file: Path) -> None:
     One JSON object per line, oldest first. Only its owner can read FILE, since locations may contain credentials.
     It appears when it is complete. An image that changes meanwhile is written as before or after the change.
     """
-    url = load_settings().settings.database
+    url = load_settings().settings.database.connection
     found = asyncio.run(schema.state(url))
     if found not in schema.USABLE:
         raise click.ClickException(schema.refusal(found))

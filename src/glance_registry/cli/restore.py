@@ -22,7 +22,7 @@ def restore_command(file: Path) -> None:
     Stop the registry first: while a program has the database open, the command refuses. FILE is checked before
     anything changes. The old database and its log are moved aside. If the command is killed, run it again.
     """
-    url = parse_url(load_settings().settings.database)
+    url = parse_url(load_settings().settings.database.connection)
     if url.get_backend_name() != "sqlite":
         raise click.ClickException("The database is not an SQLite file; restore PostgreSQL with its own tools.")
     target = Path(url.database or "").resolve()

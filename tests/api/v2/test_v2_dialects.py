@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.conftest import Client
-
-from glance_registry.settings import Settings
+from tests.options import make_settings
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
 NAMES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=10)
@@ -54,7 +53,7 @@ NEW = st.fixed_dictionaries(
 def both(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[Client]:
     path = tmp_path_factory.mktemp("dialects") / "registry.sqlite"
     path.write_bytes(sqlite_template.read_bytes())
-    client = Client(Settings(database=f"sqlite:///{path}", contract="queens"))
+    client = Client(make_settings(f"sqlite:///{path}", registry__contract="queens"))
     yield client
     client.close()
 

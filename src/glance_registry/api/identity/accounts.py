@@ -124,7 +124,7 @@ class WatchedAccounts:
         self._checked_at = clock()
         self._stamp = self._stamp_now()
         self._accounts: Accounts | None = read_accounts(*self._files)
-        self._error = ""
+        self._cause = ""
 
     def current(self) -> Accounts:
         """The accounts now. Raises IdentityUnavailable while a file cannot be used."""
@@ -132,7 +132,9 @@ class WatchedAccounts:
             self._checked_at = self._clock()
             self._check_files()
         if self._accounts is None:
-            raise IdentityUnavailable("The registry cannot read its list of users now; try again later.")
+            unavailable = IdentityUnavailable("The registry cannot read its list of users now; try again later.")
+            unavailable.add_note(self._cause)  # For the log alone: it names files and users.
+            raise unavailable
         return self._accounts
 
     def _check_files(self) -> None:
@@ -143,12 +145,8 @@ class WatchedAccounts:
             # The stamp is taken first, so a change during the reading is noticed at the next check.
             self._stamp, self._accounts = stamp, read_accounts(*self._files)
         except Invalid as error:
-            self._accounts = None
-            if self._error != str(error):
-                self._error = str(error)
-                log.error("users not readable", extra={"fields": {"cause": self._error}})
+            self._accounts, self._cause = None, str(error)
         else:
-            self._error = ""
             self.version += 1
             log.info("users read again", extra={"fields": {"users": len(self._accounts.hashes)}})
 

@@ -57,7 +57,8 @@ async def show_start(request: Request) -> Answer:
 async def list_images(request: Request) -> Answer:
     """The images that the caller may see, searched, filtered and sorted."""
     registry = request.registry
-    listing = read_listing(request.scope["query_string"], registry.default_page, registry.largest_page)
+    settings = registry.settings
+    listing = read_listing(request.scope["query_string"], settings.limit_param_default, settings.api_limit_max)
     found = await registry.catalogue.read(images.find, listing.query, request.caller)
     full = found and (found.cut or len(found) == listing.query.page.limit)
     return _page(
@@ -152,7 +153,9 @@ def _page(request: Request, template: str, status: int = 200, **values: Any) -> 
 
 def _places(request: Request, image: Image) -> Sequence[Location]:
     """Where the bytes lie, as far as the caller is told that in the Images API."""
-    if image.status == DEACTIVATED or not (request.registry.offer.show_locations or may_see_locations(request.caller)):
+    if image.status == DEACTIVATED or not (
+        request.registry.offer.show_multiple_locations or may_see_locations(request.caller)
+    ):
         return ()
     return [place for place in image.locations if place.status == ACTIVE]
 

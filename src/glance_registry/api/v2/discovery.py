@@ -96,7 +96,7 @@ def _version(request: Request, number: str) -> Version:
 
 def endpoint(request: Request) -> str:
     """Where the caller reaches us: as the operator says, else as the request says."""
-    configured = request.registry.offer.public_endpoint
+    configured = request.registry.settings.public_endpoint
     if configured:
         return configured.rstrip("/")
     forwarded = request.headers.get("x-forwarded-proto", "").lower()

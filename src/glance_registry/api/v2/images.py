@@ -28,7 +28,8 @@ _encode = msgspec.json.Encoder().encode
 async def list_images(request: Request) -> Answer:
     """The images that the caller may see, page by page, as it wants them chosen and sorted."""
     registry = request.registry
-    asked = read_query(request.scope["query_string"], registry.default_page, registry.largest_page)
+    settings = registry.settings
+    asked = read_query(request.scope["query_string"], settings.limit_param_default, settings.api_limit_max)
     found = await registry.catalogue.read(images.find, asked.query, request.caller)
     listed = wire.ListedImages([msgspec.Raw(wire.shown_json(image, registry.offer)) for image in found], asked.first)
     # "`next` whenever the page is full", also of bytes; an empty page is never full.
@@ -53,7 +54,7 @@ async def create_image(request: Request) -> Answer:
     owner = given_owner if given_owner is not None else owner_of_new(request.caller, None)
     image = Image(id=image_id, created_at=now, updated_at=now, status=QUEUED, owner=owner, **fields)
     check_may_create(request.caller, image, registry.contract)
-    added = await registry.catalogue.write(images.add, image, registry.most_images)
+    added = await registry.catalogue.write(images.add, image, registry.settings.limits.images_per_owner)
     return _one(request, added, HTTPStatus.CREATED)
 
 

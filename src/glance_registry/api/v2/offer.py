@@ -9,8 +9,6 @@ from glance_registry.api.v2.schemas import Schemas
 class Offer(Struct, frozen=True, kw_only=True):
     """The settings that concern this dialect, and the schemas that follow from them."""
 
-    public_endpoint: str
-    """Where clients reach us, for links; empty: where this request was sent."""
-    show_direct_url: bool
-    show_locations: bool
+    show_image_direct_url: bool
+    show_multiple_locations: bool
     schemas: Schemas

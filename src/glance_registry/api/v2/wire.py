@@ -130,7 +130,9 @@ def read_decision(body: bytes) -> str:
 
 
 def shown_json(image: Image, offer: Offer) -> bytes:
-    return rendered(_shown_json, image, offer.show_locations, offer.show_direct_url, offer.schemas.nullable)
+    return rendered(
+        _shown_json, image, offer.show_multiple_locations, offer.show_image_direct_url, offer.schemas.nullable
+    )
 
 
 def _shown_json(image: Image, show_locations: bool, show_direct_url: bool, nullable: frozenset[str]) -> bytes:
