@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 from rich.filesize import decimal
 
-from glance_registry.cli.options import setting_options
+from glance_registry.cli.options import is_database_given, setting_options
 from glance_registry.cli.output import print_error, print_json, print_table
 from glance_registry.model.errors import RegistryError
 from glance_registry.model.query import SORT_DIRECTIONS, SORT_KEYS
@@ -48,9 +48,8 @@ def _client_options(command: Callable[..., None]) -> Callable[..., None]:
         # The HTTP client is imported only when needed: it costs start-up time and memory.
         from glance_registry.cli.client import connected
 
-        context = click.get_current_context()
-        in_process = "database" in context.ensure_object(dict)
-        if in_process and context.get_parameter_source("server") is ParameterSource.COMMANDLINE:
+        in_process = is_database_given()
+        if in_process and click.get_current_context().get_parameter_source("server") is ParameterSource.COMMANDLINE:
             raise click.UsageError("Give --server or --database, not both.")
         with connected(None if in_process else server, timeout) as client:
             command(client, **given)

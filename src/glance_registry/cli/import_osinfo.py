@@ -11,7 +11,7 @@ import click
 from msgspec import Struct, field
 
 from glance_registry.cli import osinfo
-from glance_registry.cli.options import setting_options
+from glance_registry.cli.options import is_database_given, setting_options
 from glance_registry.cli.output import print_error, progress
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def import_osinfo(path: Path, server: str | None) -> None:
     """
     from glance_registry.cli.client import connected
 
-    if server and "database" in click.get_current_context().ensure_object(dict):
+    if server and is_database_given():
         raise click.UsageError("Give --server or --database, not both.")
     files = sorted((path / "os").rglob("*.xml"))
     if not files:

@@ -65,6 +65,11 @@ def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
+def is_database_given() -> bool:
+    """Whether the command, or one before it, has the flag --database."""
+    return _FLAGS["database"] in click.get_current_context().ensure_object(dict)
+
+
 def load_settings() -> Loaded:
     """The settings of this invocation. Prints a warning with the options that the program does not have.
 
