@@ -4,23 +4,23 @@
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from http import HTTPStatus
 from os import urandom
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
 from glance_registry.api.cross_site import SAFE, check_site
-from glance_registry.api.errors import answer_error, answer_failure
+from glance_registry.api.dialect import Access, Dialect
+from glance_registry.api.errors import error_headers, failure_sentence, status_of
 from glance_registry.api.failures import Failures, request_outages
 from glance_registry.api.host_check import HostCheck
 from glance_registry.api.identity import Identify
 from glance_registry.api.patience import Patience
 from glance_registry.api.request import Registry, Request
-from glance_registry.api.responses import Answer
-from glance_registry.api.routing import Access, Route, Router
-from glance_registry.api.ui.errors import error_page, failure_page
-from glance_registry.api.ui.render import PATH
+from glance_registry.api.responses import Answer, Header
+from glance_registry.api.routing import Router
 from glance_registry.catalogue.outages import Outages
 from glance_registry.catalogue.slots import caller_key
 from glance_registry.model.access import ANONYMOUS, Caller, check_may_write
@@ -33,7 +33,6 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 # What images are called is never a page, whatever a browser takes it for.
 _NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 NO_ROUTE = "-"
-_JSON = "application/json"
 
 MAX_PART_BYTES = 262_144
 """Of a body, in one message to the server: what it copies into its buffer while the client reads."""
@@ -47,13 +46,13 @@ class Application:
         open_registry: Callable[[], Awaitable[Registry]],
         check_host: HostCheck,
         identify: Identify,
-        routes: Iterable[Route],
+        dialects: Iterable[Dialect],
         outages: Outages | None = None,
     ) -> None:
         self._open_registry = open_registry
         self._check_host = check_host
         self._identify = identify
-        self._router = Router(routes)
+        self._router = Router(dialects)
         self._registry: Registry | None = None
         self._patience = Patience()
         self._failures = Failures(outages or request_outages())
@@ -101,7 +100,7 @@ class Application:
         started = time.perf_counter()
         registry = await self.open()
         method = scope["method"]
-        accept, request_id = _read_headers(scope)
+        request_id = _request_id(scope)
         route, route_path, since = None, NO_ROUTE, self._failures.clock()
         try:
             self._check_host(scope)
@@ -125,17 +124,21 @@ class Application:
         except RegistryError as error:
             registry.metrics.count_error(error.code)
             self._failures.failed(error, route, request_id.decode(), registry)
-            answer = error_page(error) if _is_page(scope) else answer_error(error, accept)
+            answer = self._error(scope, status_of(error), str(error), error_headers(error))
         except Exception:
             failed = request_id.decode()
             log.exception("request %s failed", failed, extra={"fields": {"request_id": failed}})
-            answer = failure_page(failed) if _is_page(scope) else answer_failure(failed, accept)
+            answer = self._error(scope, HTTPStatus.INTERNAL_SERVER_ERROR, failure_sentence(failed))
         answer.raw_headers += (_NO_SNIFFING, answer.cache_control, (b"x-openstack-request-id", request_id))
         await _send(answer, method, send)
         seconds = time.perf_counter() - started
         registry.metrics.count_request(method, route_path, answer.status_code, seconds)
         if registry.request_log is not None:
             registry.request_log.add(request_id.decode(), method, route_path, answer.status_code, seconds)
+
+    def _error(self, scope: Scope, status: HTTPStatus, sentence: str, headers: Sequence[Header] = ()) -> Answer:
+        """The answer to a request that failed, as the dialect of its path renders it."""
+        return self._router.dialect_of(scope["path"]).render_error(status, sentence, headers, _accept(scope))
 
 
 def _key(scope: Scope, caller: Caller) -> str:
@@ -154,21 +157,18 @@ def _why_not_started(error: Exception) -> str:
     return "The start failed; the line before says why."
 
 
-def _is_page(scope: Scope) -> bool:
-    return bool(scope["path"].startswith(PATH))
+def _accept(scope: Scope) -> str:
+    """The request's Accept header; the last one if there are several."""
+    return next((value.decode("latin-1") for name, value in reversed(scope["headers"]) if name == b"accept"), "")
 
 
-def _read_headers(scope: Scope) -> tuple[str, bytes]:
-    """The request's Accept header, and its id: the client's if it is a sane one, else a new one."""
-    accept, request_id = "", b""
+def _request_id(scope: Scope) -> bytes:
+    """The client's own request id if it is a sane one, else a new one."""
+    request_id = b""
     for name, value in scope["headers"]:
-        if name == b"accept":
-            accept = value.decode("latin-1")
-        elif name == b"x-openstack-request-id" and _REQUEST_ID.fullmatch(value):
+        if name == b"x-openstack-request-id" and _REQUEST_ID.fullmatch(value):
             request_id = value
-    if scope["path"].startswith("/v2"):
-        accept = _JSON  # Compat: clients of the Images API read errors in JSON, and do not say so.
-    return accept, request_id or _new_request_id()
+    return request_id or _new_request_id()
 
 
 def _new_request_id() -> bytes:

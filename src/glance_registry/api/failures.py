@@ -2,9 +2,9 @@
 """Why requests are answered with 503 and 507: in the log, once for each cause, and never in the answer."""
 
 from glance_registry.api.cross_site import SAFE
+from glance_registry.api.dialect import Access, Route
 from glance_registry.api.errors import status_of
 from glance_registry.api.request import Registry
-from glance_registry.api.routing import Access, Route
 from glance_registry.catalogue.causes import Database
 from glance_registry.catalogue.outages import Outages
 from glance_registry.model.errors import IdentityUnavailable, RegistryError

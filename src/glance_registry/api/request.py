@@ -2,7 +2,7 @@
 """What a handler is given."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
@@ -13,7 +13,6 @@ from starlette.types import Receive, Scope
 from glance_registry.api.errors import RequestTimeout
 from glance_registry.api.metrics import Metrics
 from glance_registry.api.networks import Network
-from glance_registry.api.v2.offer import Offer
 from glance_registry.catalogue.base import Catalogue
 from glance_registry.model.access import Caller
 from glance_registry.model.contract import Contract
@@ -40,7 +39,8 @@ class Registry(Struct, frozen=True, kw_only=True):
     settings: Settings
     contract: Contract
     """The one that the settings name, with their limits."""
-    offer: Offer
+    prepared: Mapping[type[Any], Any]
+    """What dialects have made of the settings at the start, by its type."""
     metrics: Metrics
     metrics_networks: tuple[Network, ...]
     """Addresses that may read the metrics."""

@@ -49,8 +49,8 @@ def streamed_answer(first: bytes, following: AsyncIterator[bytes]) -> Answer:
     return answer
 
 
-def text_answer(text: str, status: int = 200) -> Answer:
-    return Answer(text.encode(errors="replace"), b"text/plain; charset=utf-8", status)
+def text_answer(text: str, status: int = 200, headers: Sequence[Header] = ()) -> Answer:
+    return Answer(text.encode(errors="replace"), b"text/plain; charset=utf-8", status, headers)
 
 
 def empty_answer() -> Answer:
