@@ -51,7 +51,7 @@ async def show_image(request: Request) -> Answer:
 async def create_image(request: Request) -> Answer:
     """Registers an image; nothing is known of its bytes yet."""
     registry, now = request.registry, request.registry.now()
-    fields = wire.read_new(await request.read_body(), offer_of(registry), registry.contract)
+    fields = wire.read_new(await request.read_body(), offer_of(registry))
     image_id, given_owner = fields.pop("id", None) or registry.new_id(), fields.pop("owner", None)
     owner = given_owner if given_owner is not None else owner_of_new(request.caller, None)
     image = Image(id=image_id, created_at=now, updated_at=now, status=QUEUED, owner=owner, **fields)
