@@ -86,7 +86,7 @@ def _open_catalogue(settings: DatabaseGroup) -> Catalogue:
 
 
 def contract_of(settings: Settings) -> Contract:
-    """What clients may write, under these settings."""
+    """The contract of the Registry API, with the limits of these settings."""
     return replace(
         CONTRACTS[settings.registry.contract],
         most_properties=settings.limits.properties_per_image,
@@ -107,7 +107,7 @@ def _dialects(settings: Settings) -> tuple[Dialect, ...]:
 
 
 def _identify(settings: Settings, outages: Outages, clock: Callable[[], float]) -> Identify:
-    """Raises Invalid for what the mode cannot use. What one mode needs is not loaded in another."""
+    """The identity mode of the settings; modules of other modes are not loaded. Raises Invalid."""
     identity, writer_roles = settings.identity, settings.registry.writer_role
     match identity.mode:
         case "none":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ASGI application: finds the route and the caller, runs the handler, turns errors into answers, keeps count."""
+"""The ASGI application: finds route and caller, runs the handler, answers errors, counts and logs requests."""
 
 import logging
 import re
@@ -30,12 +30,12 @@ log = logging.getLogger(__name__)
 
 # A client's own request id is echoed and logged only when it cannot break a header or a log line.
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
-# What images are called is never a page, whatever a browser takes it for.
+# A browser must not take an answer with names of images for a page of HTML.
 _NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 NO_ROUTE = "-"
 
 MAX_PART_BYTES = 262_144
-"""Of a body, in one message to the server: what it copies into its buffer while the client reads."""
+"""Bytes of a body in one message to the server, which copies them into a buffer of its own."""
 
 
 class Application:
@@ -59,7 +59,7 @@ class Application:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await self._live(receive, send)
+            await self._lifespan(receive, send)
         elif scope["type"] == "http":
             await self._serve(scope, receive, send)
 
@@ -70,7 +70,7 @@ class Application:
         return self._registry
 
     def stop(self) -> None:
-        """The program was told to stop: requests that only read are given up soon. Call it on the event loop."""
+        """Cancel requests that only read, after a short time. Call it on the event loop when the program stops."""
         self._patience.stop()
 
     async def close(self) -> None:
@@ -80,7 +80,7 @@ class Application:
                 self._registry.request_log.flush()
             self._registry = None
 
-    async def _live(self, receive: Receive, send: Send) -> None:
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
         """ASGI's lifespan: open before the first request, close after the last one."""
         while True:
             message = await receive()
@@ -142,7 +142,7 @@ class Application:
 
 
 def _key(scope: Scope, caller: Caller) -> str:
-    """Whose requests share what the database does for one caller: those of a project, else of a user or address."""
+    """The key under which requests share one caller's turns: the project, else the user, else the address."""
     if caller.project:
         return f"project {caller.project}"
     if caller.user:
@@ -163,7 +163,7 @@ def _accept(scope: Scope) -> str:
 
 
 def _request_id(scope: Scope) -> bytes:
-    """The client's own request id if it is a sane one, else a new one."""
+    """The client's own request id if it has the right form, else a new one."""
     request_id = b""
     for name, value in scope["headers"]:
         if name == b"x-openstack-request-id" and _REQUEST_ID.fullmatch(value):

@@ -21,22 +21,22 @@ RenderError = Callable[[HTTPStatus, str, Sequence[Header], str], Answer]
 
 
 class Access(Enum):
-    """Who may ask. Which images a caller sees and changes is decided in the model, not here."""
+    """Who may call. The model decides which images a caller sees and changes."""
 
-    OPEN = "anybody, and nobody is asked who they are"
-    READ = "every caller, the anonymous too"
+    OPEN = "everyone; the caller is not identified"
+    READ = "every caller, anonymous ones too"
     WRITE = "every caller with an identity"
 
 
 class Described(Struct, frozen=True):
-    """A body that no type on the wire stands for: its media type and its JSON schema."""
+    """A body without a type on the wire: its media type and its JSON schema."""
 
     media_type: str
     schema: Mapping[str, Any]
 
 
 class Route(Struct, frozen=True, kw_only=True):
-    """One row: a GET is also answered to HEAD. `takes` and `answers` are types on the wire, or descriptions."""
+    """A method and a path; a GET route also answers HEAD. `takes` and `answers` describe the bodies."""
 
     method: str
     path: str

@@ -29,13 +29,13 @@ class MethodNotAllowed(RegistryError):
 
 
 class RequestTimeout(RegistryError):
-    """The request did not come to its end within the time that a setting allows; its connection is closed."""
+    """The request was not complete within the time that a setting allows; its connection is closed."""
 
     code = "request-timeout"
 
 
 class ClientGone(RegistryError):
-    """The client closed its connection before it had its answer: nobody reads this."""
+    """The client closed its connection before the answer; nobody reads this one."""
 
     code = "client-gone"
 
@@ -44,7 +44,7 @@ class ClientGone(RegistryError):
 
 
 class UnsupportedType(RegistryError):
-    """The body's Content-Type is none of those that are understood here, which `accepted` are."""
+    """The body's Content-Type is not supported; `accepted` are those that are."""
 
     code = "unsupported-type"
 
@@ -60,7 +60,7 @@ class Misdirected(RegistryError):
 
 
 class TooManyAttempts(RegistryError):
-    """Too many wrong passwords, or too many at once, from this address; it may try again after some seconds."""
+    """Too many wrong passwords, or too many at once, from this address; `seconds` says when to try again."""
 
     code = "too-many-attempts"
 
@@ -70,7 +70,7 @@ class TooManyAttempts(RegistryError):
 
 
 class PreconditionFailed(RegistryError):
-    """The thing is not in the state that the caller's If-Match names: somebody else changed it."""
+    """The image or membership is not the version that If-Match names: somebody else changed it."""
 
     code = "precondition-failed"
 
@@ -101,7 +101,7 @@ def status_of(error: RegistryError) -> HTTPStatus:
 
 
 def error_headers(error: RegistryError) -> list[Header]:
-    """The headers that belong to an error, whatever its body is."""
+    """The headers of an error, the same for every dialect."""
     headers: list[Header] = []
     if isinstance(error, MethodNotAllowed):
         headers.append((b"allow", ", ".join(error.allowed).encode()))
@@ -120,7 +120,7 @@ def error_headers(error: RegistryError) -> list[Header]:
 
 
 def failure_sentence(request_id: str) -> str:
-    """What is said when the fault is ours: nothing of the cause leaves the log."""
+    """The sentence of a 500. The cause is in the log alone."""
     return f"The registry failed to answer; its log has the cause under {request_id}."
 
 
@@ -137,5 +137,5 @@ def json_error(
     headers: Sequence[Header],
     accept: str,  # noqa: ARG001 - a `RenderError`
 ) -> Answer:
-    """An error in JSON, whatever the client accepts."""
+    """An error in JSON, also for clients that do not say that they accept it."""
     return json_answer({"error": {"code": status.value, "title": status.phrase, "message": sentence}}, status, headers)

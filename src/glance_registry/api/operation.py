@@ -15,7 +15,7 @@ async def check_health(request: Request) -> Answer:
 
 
 async def show_metrics(request: Request) -> Answer:
-    """What the program has done since it started, for Prometheus."""
+    """Counters since the program started, for Prometheus."""
     if not is_within(request.address, request.registry.metrics_networks):
         raise Forbidden("Metrics are not shown to this address; [metrics] allowed_addresses says to which.")
     metrics = request.registry.metrics

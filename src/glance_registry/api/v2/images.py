@@ -112,7 +112,7 @@ async def show_file(request: Request) -> Answer:
 
 async def replace_file(request: Request) -> Answer:
     """Makes a queued image active as one of no bytes; others are not kept here: a location says where they lie."""
-    if await request.brings_bytes():
+    if await request.has_body():
         await request.registry.catalogue.read(images.get, request.image_id, request.caller)
         raise Forbidden("This registry keeps no bytes of images: register where they lie with POST …/locations.")
     # Compat: Nova makes the snapshot of a server that boots from a volume so, and openstackclient without a terminal
