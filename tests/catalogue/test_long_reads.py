@@ -13,10 +13,11 @@ from tests.catalogue.examples import ADMIN, everything, image, ping
 
 from glance_registry.catalogue import images
 from glance_registry.catalogue.base import Catalogue
+from glance_registry.catalogue.long_reads import MAX_LONG_READS, LongReads
 from glance_registry.catalogue.open import open_catalogue
 from glance_registry.catalogue.rows import MAX_BYTES_ON_LOOP
 from glance_registry.catalogue.slots import caller_key
-from glance_registry.catalogue.sqlite.reads import MAX_LONG_SHAPES, MAX_WAITING_READS, READ_THREADS, LongShapes
+from glance_registry.catalogue.sqlite.reads import MAX_WAITING_READS, READ_THREADS
 from glance_registry.catalogue.statements import Prepared
 from glance_registry.model.errors import Overloaded, ReadTimeout
 from glance_registry.model.query import Query
@@ -232,14 +233,16 @@ def test_a_long_read_sends_no_other_to_a_thread(loop: asyncio.Runner, sqlite_dat
     tell(loop, sqlite_database, story)
 
 
-def test_the_shapes_of_long_reads_are_bounded() -> None:
-    shapes = LongShapes()
-    operations = [lambda _connection: None for _ in range(MAX_LONG_SHAPES + 10)]
+def test_the_kinds_of_long_reads_are_bounded() -> None:
+    long_reads = LongReads()
+    operations = [lambda _connection: None for _ in range(MAX_LONG_READS + 10)]
 
     for operation in operations:
-        shapes.add(operation, ())
+        long_reads.add(operation, ())
 
-    assert [shapes.find(operation, ()) is None for operation in operations] == [True] * 10 + [False] * MAX_LONG_SHAPES
+    assert [long_reads.find(operation, ()) is None for operation in operations] == [True] * 10 + [
+        False
+    ] * MAX_LONG_READS
 
 
 def test_a_prepared_statement_that_fails_is_not_run_again(
