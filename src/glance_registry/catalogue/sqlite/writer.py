@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one thread of a process that writes into an SQLite file.
 
-It takes all writes that are waiting into one transaction: one fsync for all of them.
+It takes all writes that are waiting into one transaction: one fsync for all of them. When more wait than one
+transaction takes, their callers have turns, write by write.
 """
 
 import asyncio
@@ -11,21 +12,22 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
 from glance_registry.catalogue.base import T
 from glance_registry.catalogue.errors import translate
+from glance_registry.catalogue.fair_queue import FairQueue
+from glance_registry.catalogue.slots import caller_key, make_room
 from glance_registry.catalogue.sqlite.file import BUSY_SECONDS, File
 from glance_registry.catalogue.statements import driver
-from glance_registry.model.errors import StorageFull, Unavailable
+from glance_registry.model.errors import Overloaded, StorageFull, Unavailable
 
 log = logging.getLogger(__name__)
 
 WAITING_WRITES = 2_000
-"""Writes that may wait in one process; one more is refused rather than queued without bound."""
+"""Writes that may wait in one process. One more is refused, or the last one of the caller that has most of them."""
 
 LARGEST_BATCH = 256
 
@@ -54,26 +56,32 @@ class Writer(threading.Thread):
         self._open_connection = open_connection
         self._file = file
         self._open()
-        self._waiting: SimpleQueue[_Job | None] = SimpleQueue()
+        self._waiting = FairQueue[_Job]()
+        self._changed = threading.Condition()
+        """Guards `_waiting` and `_finishing`."""
         self._batch: list[_Job] = []
         self._finishing = False
         self.has_failed = False
         """Whether the last write failed because of the database."""
 
     async def submit(self, run: Callable[[Connection], T]) -> T:
-        if self._finishing:
-            raise Unavailable("The registry is shutting down.")
-        if self._waiting.qsize() >= WAITING_WRITES:
-            raise Unavailable("Too many writes are waiting for the database.")
+        """Run a write when it is its caller's turn. Raises what it raises, Overloaded or Unavailable."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
-        self._waiting.put(_Job(run, answer, loop))
+        key = caller_key.get()
+        with self._changed:
+            if self._finishing:
+                raise Unavailable("The registry is shutting down.")
+            make_room(self._waiting, WAITING_WRITES, key, _refuse)
+            self._waiting.add(_Job(run, answer, loop), key)
+            self._changed.notify()
         return await answer
 
     def finish(self) -> None:
         """Wait until all that was submitted is done."""
-        self._finishing = True
-        self._waiting.put(None)
+        with self._changed:
+            self._finishing = True
+            self._changed.notify()
         self.join()
         with suppress(Exception):  # It may have failed, and not have been replaced.
             self._connection.close()
@@ -124,18 +132,13 @@ class Writer(threading.Thread):
         self._open()
 
     def _next_batch(self) -> list[_Job]:
-        """All the jobs that are waiting, at least one; empty at the end."""
-        first = self._waiting.get()
-        batch = [first] if first else []
-        while batch and len(batch) < LARGEST_BATCH:
-            try:
-                job = self._waiting.get_nowait()
-            except Empty:
-                break
-            if job is None:
-                self._waiting.put(None)
-                break
-            batch.append(job)
+        """The jobs that are waiting, each caller's in turn, at least one; empty at the end."""
+        batch: list[_Job] = []
+        with self._changed:
+            while not self._waiting and not self._finishing:
+                self._changed.wait()
+            while len(batch) < LARGEST_BATCH and (job := self._waiting.take()) is not None:
+                batch.append(job)
         return batch
 
     def _commit(self, batch: list[_Job]) -> list[_Outcome]:
@@ -200,3 +203,9 @@ def _deliver(outcomes: list[_Outcome]) -> None:
             job.answer.set_result(result)
         else:
             job.answer.set_exception(error)
+
+
+def _refuse(job: _Job) -> None:
+    """In the event loop; the job has left the queue, so its answer is due from nobody else."""
+    if not job.answer.done():
+        job.answer.set_exception(Overloaded())
