@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one thread of a process that writes into an SQLite file.
 
-It takes all writes that are waiting into one transaction: one fsync for all of them. When more wait than one
-transaction takes, their callers have turns, write by write.
+It takes all writes that are waiting into one transaction: one fsync for all of them. Their callers have turns, write by
+write, also in a transaction that runs: a newcomer need not wait for the next one behind all writes of another caller.
 """
 
 import asyncio
@@ -30,6 +30,9 @@ WAITING_WRITES = 2_000
 """Writes that may wait in one process. One more is refused, or the last one of the caller that has most of them."""
 
 LARGEST_BATCH = 256
+
+BATCH_SECONDS = 0.02
+"""After so long a batch takes no more writes: those that it has are answered when it is committed."""
 
 _TURN_SECONDS = 0.0005
 """How often a writer asks whether another process has ended its transaction, which takes a few milliseconds. SQLite
@@ -99,9 +102,8 @@ class Writer(threading.Thread):
                 self._answer([_Outcome(job, error=lost) for job in self._batch])
 
     def _work(self) -> None:
-        while batch := self._next_batch():
-            self._batch = batch
-            outcomes = self._commit(batch)
+        while self._wait():
+            outcomes = self._write_batch()
             self._batch = []
             self._answer(outcomes)
 
@@ -131,31 +133,50 @@ class Writer(threading.Thread):
             self._file.keep_writable()
         self._open()
 
-    def _next_batch(self) -> list[_Job]:
-        """The jobs that are waiting, each caller's in turn, at least one; empty at the end."""
-        batch: list[_Job] = []
+    def _wait(self) -> bool:
+        """Wait for a write; False at the end, when there will be none."""
         with self._changed:
             while not self._waiting and not self._finishing:
                 self._changed.wait()
-            while len(batch) < LARGEST_BATCH and (job := self._waiting.take()) is not None:
-                batch.append(job)
-        return batch
+            return bool(self._waiting)
 
-    def _commit(self, batch: list[_Job]) -> list[_Outcome]:
-        """Run the batch in one transaction, each job in a savepoint of its own."""
+    def _next(self) -> _Job | None:
+        """The job whose turn it is; it is in the batch then."""
+        with self._changed:
+            job = self._waiting.take()
+        if job is not None:
+            self._batch.append(job)
+        return job
+
+    def _write_batch(self) -> list[_Outcome]:
+        """Run what waits in one transaction, each job in a savepoint of its own."""
+        self._batch = []
+        waited = min(len(self._waiting), LARGEST_BATCH)
         try:
             self._file.check()
             if not self._is_sound or (not self._is_writable and self._file.is_writable):
                 self._open_again()
             self._begin()
-            outcomes = [self._attempt(job) for job in batch]
+            outcomes = self._attempt_in_turn()
             self._driver.execute("COMMIT")
         except Exception as error:
             self._rollback()
             reason = translate(error)
+            # Those that were not begun have waited as long, and would fail, too.
+            while len(self._batch) < waited and self._next() is not None:
+                pass
             if reason is error:
-                log.error("a group of %d writes failed", len(batch), exc_info=error)
-            return [_Outcome(job, error=reason) for job in batch]
+                log.error("a group of %d writes failed", len(self._batch), exc_info=error)
+            return [_Outcome(job, error=reason) for job in self._batch]
+        return outcomes
+
+    def _attempt_in_turn(self) -> list[_Outcome]:
+        outcomes: list[_Outcome] = []
+        end = time.monotonic() + BATCH_SECONDS
+        while len(outcomes) < LARGEST_BATCH and (job := self._next()) is not None:
+            outcomes.append(self._attempt(job))
+            if time.monotonic() > end:
+                break
         return outcomes
 
     def _begin(self) -> None:
