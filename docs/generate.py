@@ -10,8 +10,7 @@ from pathlib import Path
 import click
 
 from glance_registry.api.errors import STATUSES
-from glance_registry.api.routes import ROUTES
-from glance_registry.api.ui.routes import PAGES
+from glance_registry.api.routes import DIALECTS
 from glance_registry.cli.main import main
 from glance_registry.settings import SETTINGS
 
@@ -32,7 +31,7 @@ def settings_table() -> str:
 
 def routes_table() -> str:
     lines = ["| call | what it does | who may ask |", "|---|---|---|"]
-    for route in (*ROUTES, *PAGES):
+    for route in (route for dialect in DIALECTS for route in dialect.routes):
         summary = inspect.cleandoc(route.handler.__doc__ or "").partition("\n")[0]
         lines.append(f"| `{route.method} {route.path}` | {summary} | {route.access.value} |")
     return "\n".join(lines)

@@ -10,6 +10,7 @@ from uuid import uuid4
 from msgspec.structs import replace
 
 from glance_registry.api.asgi import Application
+from glance_registry.api.dialect import Dialect
 from glance_registry.api.failures import request_outages
 from glance_registry.api.host_check import check_for
 from glance_registry.api.identity import Identify, anyone
@@ -17,14 +18,8 @@ from glance_registry.api.identity.context import trust_headers
 from glance_registry.api.metrics import Metrics
 from glance_registry.api.networks import read_networks
 from glance_registry.api.openapi import describe
-from glance_registry.api.registry.routes import ROUTES as REGISTRY
 from glance_registry.api.request import Registry, RequestLog
-from glance_registry.api.routes import OPERATION
-from glance_registry.api.routing import Route
-from glance_registry.api.ui.routes import PAGES
-from glance_registry.api.v2.offer import Offer
-from glance_registry.api.v2.routes import ROUTES as IMAGES
-from glance_registry.api.v2.schemas import load_schemas
+from glance_registry.api.routes import IMAGES, OPERATION, PAGES, REGISTRY
 from glance_registry.catalogue.base import Catalogue
 from glance_registry.catalogue.causes import locate
 from glance_registry.catalogue.open import open_catalogue, read_urls
@@ -50,12 +45,10 @@ def build(
     read_urls(settings.database.connection, settings.database.replica_connection)
 
     metrics_networks = read_networks(settings.metrics.allowed_addresses, "[metrics] allowed_addresses")
-    routes = _routes(settings)
-    offer = Offer(
-        show_image_direct_url=settings.images.show_image_direct_url,
-        show_multiple_locations=settings.images.show_multiple_locations,
-        schemas=load_schemas(settings.images.schema_file),
-    )
+    dialects = _dialects(settings)
+    # Two dialects may need the same: it is made once.
+    prepare = {dialect.prepare for dialect in dialects if dialect.prepare is not None}
+    prepared = {type(value): value for value in (make(settings) for make in prepare)}
 
     async def open_registry() -> Registry:
         metrics = Metrics(clock)
@@ -65,20 +58,19 @@ def build(
             catalogue=_open_catalogue(settings.database),
             settings=settings,
             contract=contract_of(settings),
-            offer=offer,
+            prepared=prepared,
             now=now,
             new_id=new_id,
             metrics=metrics,
             metrics_networks=metrics_networks,
-            openapi=describe(routes),
+            openapi=describe(dialects),
             request_log=request_log,
         )
 
     outages = request_outages()
     mode_none = settings.identity.mode == "none"
     hosts = check_for(mode_none, settings.bind_host, settings.allowed_hosts, settings.public_endpoint)
-    served = (*routes, *(PAGES if settings.api.pages else ()))
-    return Application(open_registry, hosts, _identify(settings, outages, clock), served, outages)
+    return Application(open_registry, hosts, _identify(settings, outages, clock), dialects, outages)
 
 
 def _open_catalogue(settings: DatabaseGroup) -> Catalogue:
@@ -94,7 +86,7 @@ def _open_catalogue(settings: DatabaseGroup) -> Catalogue:
 
 
 def contract_of(settings: Settings) -> Contract:
-    """What clients may write, under these settings."""
+    """The contract of the Registry API, with the limits of these settings."""
     return replace(
         CONTRACTS[settings.registry.contract],
         most_properties=settings.limits.properties_per_image,
@@ -104,19 +96,18 @@ def contract_of(settings: Settings) -> Contract:
     )
 
 
-def _routes(settings: Settings) -> tuple[Route, ...]:
-    """What is served but for the pages. Raises Invalid when every API is switched off."""
-    if not (settings.api.registry or settings.api.images or settings.api.pages):
+def _dialects(settings: Settings) -> tuple[Dialect, ...]:
+    """The dialects that are served. Raises Invalid when every API is switched off."""
+    api = settings.api
+    switches = ((REGISTRY, api.registry), (IMAGES, api.images), (PAGES, api.pages))
+    served = [dialect for dialect, is_on in switches if is_on]
+    if not served:
         raise Invalid("Nothing would be served: switch on one of [api] registry, images and pages.")
-    return (
-        *OPERATION,
-        *(REGISTRY if settings.api.registry else ()),
-        *(IMAGES if settings.api.images else ()),
-    )
+    return (OPERATION, *served)
 
 
 def _identify(settings: Settings, outages: Outages, clock: Callable[[], float]) -> Identify:
-    """Raises Invalid for what the mode cannot use. What one mode needs is not loaded in another."""
+    """The identity mode of the settings; modules of other modes are not loaded. Raises Invalid."""
     identity, writer_roles = settings.identity, settings.registry.writer_role
     match identity.mode:
         case "none":

@@ -95,12 +95,12 @@ class ImagesGroup:
 
     show_image_direct_url: bool = _option(
         False,
-        "Show whoever sees an image in the Images API where its bytes lie, as direct_url.",
+        "Show everyone who sees an image in the Images API the URL of its bytes, as direct_url.",
         old_names=(("DEFAULT", "show_image_direct_url"),),
     )
     show_multiple_locations: bool = _option(
         False,
-        "Show whoever sees an image in the Images API all its locations, and let its owner change them by PATCH.",
+        "Show everyone who sees an image in the Images API all its locations, and let its owner change them by PATCH.",
         old_names=(("DEFAULT", "show_multiple_locations"),),
     )
     schema_file: str = _option(
@@ -171,8 +171,8 @@ class RegistryGroup:
     clients: str = _option(
         USERS,
         "Who calls the Registry API. users: locations, checksum and size are written by writers and shown to"
-        " writers and admins. api_servers: API servers call in their users' names, so owners write them and whoever"
-        " sees an image sees its locations; nobody else may reach the port then.",
+        " writers and admins. api_servers: API servers call in their users' names, so owners write them and"
+        " everyone who sees an image sees its locations; nobody else may reach the port then.",
         choices=CLIENTS,
     )
     writer_role: tuple[str, ...] = _option(
@@ -186,7 +186,7 @@ class IdentityGroup:
 
     mode: str = _option(
         "none",
-        "Who callers are. none: whoever reaches the port is an admin; context: trust the identity headers of"
+        "Who callers are. none: everyone who reaches the port is an admin; context: trust the identity headers of"
         " the servers at trusted_addresses; http_basic: names and passwords from htpasswd_file; keystone: tokens"
         " of the Keystone in section keystone_authtoken.",
         choices=IDENTITY_MODES,

@@ -24,13 +24,13 @@ from tests.conftest import Client
 from tests.options import make_settings
 from tests.raw import ask
 
+from glance_registry.api.dialect import Described
 from glance_registry.api.openapi import describe
-from glance_registry.api.routes import ROUTES, Access, Route
-from glance_registry.api.routing import Described
+from glance_registry.api.routes import DIALECTS, ROUTES, Access, Route
 from glance_registry.api.v2.routes import PATCH
 from glance_registry.app import build
 
-DOCUMENT: dict[str, Any] = json.loads(describe(ROUTES))
+DOCUMENT: dict[str, Any] = json.loads(describe(DIALECTS))
 ID = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
 CHECKS = [
     not_a_server_error,

@@ -23,6 +23,7 @@ from glance_registry.api.ui.merge import Changed, merge
 from glance_registry.api.ui.render import PATH, answer_page, redirect
 from glance_registry.api.v2 import conditional
 from glance_registry.api.v2.discovery import endpoint
+from glance_registry.api.v2.offer import offer_of
 from glance_registry.api.v2.revise import revise
 from glance_registry.api.v2.schemas import DISK_FORMATS
 from glance_registry.catalogue import images, members
@@ -100,7 +101,7 @@ async def update_image(request: Request) -> Answer:
     image = await registry.catalogue.read(images.get, request.image_id, request.caller)
     only = conditional.only({entered.tag})
     try:
-        changes = read_changes(entered, only(image), registry.offer)
+        changes = read_changes(entered, only(image), offer_of(registry))
         await revise(request, all_of([only, changes]))
     except PreconditionFailed as error:
         registry.metrics.count_error(error.code)
@@ -154,7 +155,7 @@ def _page(request: Request, template: str, status: int = 200, **values: Any) -> 
 def _places(request: Request, image: Image) -> Sequence[Location]:
     """Where the bytes lie, as far as the caller is told that in the Images API."""
     if image.status == DEACTIVATED or not (
-        request.registry.offer.show_multiple_locations or may_see_locations(request.caller)
+        offer_of(request.registry).show_multiple_locations or may_see_locations(request.caller)
     ):
         return ()
     return [place for place in image.locations if place.status == ACTIVE]

@@ -12,7 +12,6 @@ from glance_registry.api.json_body import convert, read_object
 from glance_registry.api.rendered import rendered
 from glance_registry.api.v2.offer import Offer
 from glance_registry.model.changes import as_tags
-from glance_registry.model.contract import Contract
 from glance_registry.model.errors import Forbidden, Invalid
 from glance_registry.model.image import ACTIVE, LONGEST_NAME, SHARED, Image, Location
 from glance_registry.model.locations import Place, has_credentials
@@ -78,7 +77,7 @@ def check_may_name(name: str) -> None:
         raise Forbidden(f"Attribute '{name}' is reserved.")
 
 
-def read_new(body: bytes, offer: Offer, contract: Contract) -> dict[str, Any]:
+def read_new(body: bytes, offer: Offer) -> dict[str, Any]:
     """The fields of `Image` that a client gives a new one, `id` if it chose one. Raises Invalid or Forbidden."""
     value = read_object(body)
     for name in value:
@@ -93,7 +92,7 @@ def read_new(body: bytes, offer: Offer, contract: Contract) -> dict[str, Any]:
     if fields.get("owner") == "":
         fields["owner"] = None
     if "id" in value:
-        fields["id"] = contract.image_id(value.pop("id"))
+        fields["id"] = value.pop("id")
     return {"visibility": SHARED, **fields, "properties": {name: as_property(name, value[name]) for name in value}}
 
 
