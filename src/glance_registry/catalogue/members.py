@@ -28,8 +28,10 @@ class SharedImage(NamedTuple):
 
 
 def find(connection: Connection, image_id: str, caller: Caller) -> list[Member]:
-    """The members of an image; a member who lists sees only itself. A deleted image, which only an admin sees, has
-    none. Raises NotFound."""
+    """The members of an image. Raises NotFound.
+
+    A member sees only itself. A deleted image, which only an admin sees, has none.
+    """
     number, image = seen(connection, image_id, caller)
     if image.deleted and not caller.admin:
         raise NotFound("Image not found")
@@ -107,8 +109,10 @@ class Membership(NamedTuple):
 
 
 def find_of_shared(connection: Connection, image_id: str, caller: Caller) -> tuple[Image, list[Member]]:
-    """An image that is shared, and its members; a member sees only itself. Raises NotFound, or Forbidden when the
-    image is not shared."""
+    """A shared image and its members; a member sees only itself.
+
+    Raises NotFound, or Forbidden when the image is not shared.
+    """
     number, image = _shared(connection, image_id, caller)
     return image, _known_to(caller, image, _members(connection, number))
 
@@ -116,8 +120,10 @@ def find_of_shared(connection: Connection, image_id: str, caller: Caller) -> tup
 def invite(
     connection: Connection, image_id: str, member_id: str, now: datetime, caller: Caller, check: Check = _any
 ) -> Membership:
-    """Make a project a member of a shared image; it has yet to accept. Raises Conflict when it is one already,
-    NotFound, Forbidden, TooLarge, and what the check raises."""
+    """Make a project a member of a shared image; it has yet to accept.
+
+    Raises Conflict when it is a member already, NotFound, Forbidden, TooLarge, and what the check raises.
+    """
     number, image = _shared(connection, image_id, caller, lock=True)
     check_may_invite(caller, image)
     members = _by_id(connection, number)
@@ -134,8 +140,10 @@ def invite(
 def decide(
     connection: Connection, image_id: str, wanted: Member, now: datetime, caller: Caller, check: Check = _any
 ) -> Membership:
-    """Say for a member what becomes of its membership: the wanted status. Raises NotFound (image or membership),
-    Forbidden, and what the check raises."""
+    """Set the status of a membership.
+
+    Raises NotFound (image or membership), Forbidden, and what the check raises.
+    """
     number, image = _shared(connection, image_id, caller, lock=True)
     # Who else is a member is not for everybody: only the owner hears that somebody is none.
     if not caller.owns(image):
@@ -149,8 +157,10 @@ def decide(
 
 
 def expel(connection: Connection, image_id: str, member_id: str, caller: Caller, check: Check = _any) -> None:
-    """Remove a member of a shared image. Raises NotFound (image or membership), Forbidden, and what the check
-    raises."""
+    """Remove a member of a shared image.
+
+    Raises NotFound (image or membership), Forbidden, and what the check raises.
+    """
     number, image = _shared(connection, image_id, caller, lock=True)
     check_may_invite(caller, image)
     members = _by_id(connection, number)

@@ -60,8 +60,11 @@ def remove_tag(tag: str) -> Step:
 
 
 def set_property(name: str, value: str | None, *, is_there: bool | None = None) -> Step:
-    """Given `is_there`, the property must be there already, or must not be; one without a value counts as both, since
-    not every client is shown it."""
+    """Set a property.
+
+    With `is_there` it must exist already, or must not. One that is null counts as both, since not every client is
+    shown it.
+    """
 
     def step(image: Image) -> Image:
         is_null = name in image.properties and image.properties[name] is None

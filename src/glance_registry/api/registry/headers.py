@@ -39,9 +39,11 @@ _NEEDS_ENCODING = re.compile(r"[\x00-\x1f\x7f]|^\s|\s$")
 
 
 def image_headers(image: Image, with_locations: bool) -> list[Header]:
-    """The headers of an image. Too many or too long properties are left out and
-    counted in `x-image-meta-properties-omitted`; so is one whose name differs from another's only in case, since a
-    header's name has none."""
+    """The headers of an image.
+
+    Properties that are too many or too long are left out and counted in `x-image-meta-properties-omitted`. So is a
+    property whose name differs from another one only in case, because header names have no case.
+    """
     shown = rendered(wire.shown, image, with_locations)
     encoded: list[bytes] = []
     headers = [
