@@ -18,6 +18,7 @@ from glance_registry.api.metrics import Metrics
 from glance_registry.api.networks import read_networks
 from glance_registry.api.openapi import describe
 from glance_registry.api.registry.routes import ROUTES as REGISTRY
+from glance_registry.api.render_cache import RenderCache
 from glance_registry.api.request import Registry, RequestLog
 from glance_registry.api.routes import OPERATION
 from glance_registry.api.routing import Route
@@ -62,8 +63,10 @@ def build(
         metrics = Metrics(clock)
         if request_log is not None:
             request_log.on_loss(metrics.count_lost_lines)
+        catalogue = _open_catalogue(settings)
         return Registry(
-            catalogue=_open_catalogue(settings),
+            catalogue=catalogue,
+            render_cache=RenderCache(catalogue.image_cache.size_of),
             contract=contract_of(settings),
             offer=offer,
             default_page=settings.default_page,

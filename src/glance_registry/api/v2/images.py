@@ -30,7 +30,9 @@ async def list_images(request: Request) -> Answer:
     registry = request.registry
     asked = read_query(request.scope["query_string"], registry.default_page, registry.largest_page)
     found = await registry.catalogue.read(images.find, asked.query, request.caller)
-    listed = wire.ListedImages([msgspec.Raw(wire.shown_json(image, registry.offer)) for image in found], asked.first)
+    render, offer = registry.render_cache.render, registry.offer
+    shown = [msgspec.Raw(render(wire.shown_json, image, offer)) for image in found]
+    listed = wire.ListedImages(shown, asked.first)
     # "`next` whenever the page is full", also of bytes; an empty page is never full.
     if found and (found.cut or len(found) == asked.query.page.limit):
         listed.next = asked.following(found[-1].id)
@@ -40,8 +42,9 @@ async def list_images(request: Request) -> Answer:
 
 async def show_image(request: Request) -> Answer:
     """Everything about one image but its bytes."""
-    image = await request.registry.catalogue.read(images.get, request.image_id, request.caller)
-    body = wire.shown_json(image, request.registry.offer)
+    registry = request.registry
+    image = await registry.catalogue.read(images.get, request.image_id, request.caller)
+    body = registry.render_cache.render(wire.shown_json, image, registry.offer)
     return conditional.answer(request, body, conditional.etag(image))
 
 

@@ -6,7 +6,7 @@ from msgspec import Struct
 from glance_registry.api.v2.schemas import Schemas
 
 
-class Offer(Struct, frozen=True, kw_only=True):
+class Offer(Struct, frozen=True, kw_only=True, eq=False):
     """The settings that concern this dialect, and the schemas that follow from them."""
 
     public_endpoint: str

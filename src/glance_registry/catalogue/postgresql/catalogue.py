@@ -56,6 +56,7 @@ class ServerCatalogue(Catalogue):
     again while that is safe."""
 
     def __init__(self, url: URL, limits: Limits | None = None, replica: URL | None = None) -> None:
+        super().__init__()
         self._limits = limits or Limits()
         # The server, too, gives up what takes too long, and lets go of the locks of a process that has vanished.
         seconds = max(self._limits.seconds, self._limits.read_seconds + STOP_SECONDS)
@@ -64,7 +65,7 @@ class ServerCatalogue(Catalogue):
         settings = timeouts | PLANNER
         hosts = Hosts(url, settings)
         self._is_full = False  # Whether the last write found no room.
-        self._writers = Connections(hosts, self._limits.writers, self._limits.waiting)
+        self._writers = Connections(hosts, self._limits.writers, self._limits.waiting, **self.image_cache.options)
         self._readers = self._reading(hosts, self._limits.readers)
         self._replica: Replica | None = None
         if replica is not None:
@@ -73,7 +74,8 @@ class ServerCatalogue(Catalogue):
             self._replica = Replica(self._reading(hosts, 1), standbys, locate(replica))
 
     def _reading(self, hosts: Hosts, places: int) -> Connections:
-        return Connections(hosts, places, self._limits.waiting, isolation_level="AUTOCOMMIT")
+        options = {**self.image_cache.options, "isolation_level": "AUTOCOMMIT"}
+        return Connections(hosts, places, self._limits.waiting, **options)
 
     async def read(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         run = bind(operation, *args, **kwargs)
