@@ -6,12 +6,12 @@ from collections.abc import Iterator
 import pytest
 from tests.catalogue.examples import image
 from tests.conftest import Client
+from tests.options import make_settings
 
 from glance_registry.api.registry import wire
 from glance_registry.api.render_cache import RenderCache
 from glance_registry.catalogue.bounded_cache import MAX_PART
 from glance_registry.model.image import Image
-from glance_registry.settings import Settings
 
 SIZE = 2**20
 
@@ -138,7 +138,7 @@ def test_a_thousand_images_of_one_caller_leave_others_theirs(rendered: RenderCac
 
 @pytest.fixture
 def client(sqlite_database: str) -> Iterator[Client]:
-    client = Client(Settings(database=sqlite_database, contract="queens"))
+    client = Client(make_settings(sqlite_database, registry__contract="queens"))
     yield client
     client.close()
 

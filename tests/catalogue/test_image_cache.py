@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import Connection, text
 from tests.catalogue.examples import ADMIN, everything, image
 from tests.conftest import Client
+from tests.options import make_settings
 
 from glance_registry.catalogue import images
 from glance_registry.catalogue.base import Catalogue
@@ -20,7 +21,6 @@ from glance_registry.catalogue.image_cache import MAX_BYTES, ImageCache
 from glance_registry.catalogue.rows import as_row
 from glance_registry.catalogue.tables import images as images_table
 from glance_registry.model.image import Image
-from glance_registry.settings import Settings
 
 COLUMNS = [column.name for column in images_table.c]
 MANY = 6_000
@@ -221,8 +221,15 @@ def test_both_dialects_show_a_row_that_was_changed_by_hand(client: Client) -> No
 def test_what_one_program_shows_of_an_image_another_does_not(sqlite_database: str) -> None:
     """Both in this process, on one database, with settings that differ."""
     location = "https://store.example/one"
-    open_one = Client(Settings(database=sqlite_database, contract="queens", show_locations=True, show_direct_url=True))
-    closed = Client(Settings(database=sqlite_database, contract="queens"))
+    open_one = Client(
+        make_settings(
+            sqlite_database,
+            registry__contract="queens",
+            images__show_multiple_locations=True,
+            images__show_image_direct_url=True,
+        )
+    )
+    closed = Client(make_settings(sqlite_database, registry__contract="queens"))
     path = f"/v2/images/{open_one.add(location=location)['id']}"
     try:
         for _ in range(4):

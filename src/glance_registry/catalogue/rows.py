@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rows become images and members, and images and members become rows."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -29,7 +29,7 @@ MAX_PAGE_BYTES = 1_048_576
 """Bytes of a page's documents, after which the page ends early; the image that goes past it is still on the page."""
 
 MAX_BYTES_ON_LOOP = 262_144
-"""Bytes of a page's documents, after which SQLite's event loop leaves the page to a thread."""
+"""Bytes of a page's documents, after which the page is a long read: on SQLite it is left to a thread."""
 
 NOTE_LARGE_PAGE = "note large page"
 """Under this key `Connection.info` may have a function without arguments: it is called when a page is found to have
@@ -81,6 +81,14 @@ class PreparedPage(Prepared):
     SQLite hands over a row when it is asked for it. A server is told to stop, because its driver reads all that it
     sends: it knows a document's size without reading it.
     """
+
+    def all(self, connection: Connection, parameters: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
+        rows = super().all(connection, parameters)
+        if connection.dialect.name != "sqlite":  # There `_fetch` says so, before all of them are read.
+            note = connection.info.get(NOTE_LARGE_PAGE)
+            if note is not None and sum(map(document_bytes, rows)) >= MAX_BYTES_ON_LOOP:
+                note()
+        return rows
 
     def _sent(self, connection: Connection) -> Select[Any]:
         assert isinstance(self.statement, Select)

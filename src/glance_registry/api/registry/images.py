@@ -52,7 +52,7 @@ async def create_image(request: Request) -> Answer:
     image = wanted.create(given_id or registry.new_id(), registry.now(), owner)
     registry.contract.check(image)
     check_may_describe_bytes(request.caller, None, image, registry.contract)
-    added = await registry.catalogue.write(images.add, image, registry.most_images)
+    added = await registry.catalogue.write(images.add, image, registry.settings.limits.images_per_owner)
     return _one(request, added)
 
 
@@ -127,6 +127,6 @@ def _query(request: Request) -> Query:
         request.scope["query_string"],
         request.caller,
         registry.contract,
-        registry.default_page,
-        registry.largest_page,
+        registry.settings.limit_param_default,
+        registry.settings.api_limit_max,
     )

@@ -11,7 +11,6 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from glance_registry.api.json_body import convert, read_object
 from glance_registry.api.v2.offer import Offer
 from glance_registry.model.changes import as_tags
-from glance_registry.model.contract import Contract
 from glance_registry.model.errors import Forbidden, Invalid
 from glance_registry.model.image import ACTIVE, LONGEST_NAME, SHARED, Image, Location
 from glance_registry.model.locations import Place, has_credentials
@@ -77,7 +76,7 @@ def check_may_name(name: str) -> None:
         raise Forbidden(f"Attribute '{name}' is reserved.")
 
 
-def read_new(body: bytes, offer: Offer, contract: Contract) -> dict[str, Any]:
+def read_new(body: bytes, offer: Offer) -> dict[str, Any]:
     """The fields of `Image` that a client gives a new one, `id` if it chose one. Raises Invalid or Forbidden."""
     value = read_object(body)
     for name in value:
@@ -92,7 +91,7 @@ def read_new(body: bytes, offer: Offer, contract: Contract) -> dict[str, Any]:
     if fields.get("owner") == "":
         fields["owner"] = None
     if "id" in value:
-        fields["id"] = contract.image_id(value.pop("id"))
+        fields["id"] = value.pop("id")
     return {"visibility": SHARED, **fields, "properties": {name: as_property(name, value[name]) for name in value}}
 
 
@@ -158,11 +157,11 @@ def shown_json(image: Image, offer: Offer) -> bytes:
     }
     # Of a deactivated image nobody is told here where the bytes lie. A URL that holds credentials, as an API server
     # may have registered it, is for those who may GET the locations.
-    if offer.show_locations:
+    if offer.show_multiple_locations:
         public = [location for location in image.locations if not has_credentials(location.url)]
         fields["locations"] = [] if image.status == DEACTIVATED else shown_locations(public)
     url = image.location
-    if offer.show_direct_url and url is not None and not has_credentials(url) and image.status != DEACTIVATED:
+    if offer.show_image_direct_url and url is not None and not has_credentials(url) and image.status != DEACTIVATED:
         fields["direct_url"] = url
     nullable = offer.schemas.nullable
     for name, value in image.properties.items():

@@ -40,8 +40,8 @@ class SqliteCatalogue(Catalogue):
         self._writer.start()
 
     async def read(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        shapes = self._threads.shapes
-        if (shape := shapes.find(operation, args)) is None:
+        long_reads = self._threads.long_reads
+        if (kind := long_reads.find(operation, args)) is None:
             self._budget.start()
             try:
                 return operation(self._reader, *args, **kwargs)
@@ -50,8 +50,8 @@ class SqliteCatalogue(Catalogue):
                     raise translate(error) from error
             finally:
                 self._budget.stop()
-            shape = shapes.add(operation, args)
-        return await self._threads.run(bind(operation, *args, **kwargs), shape)
+            kind = long_reads.add(operation, args)
+        return await self._threads.run(bind(operation, *args, **kwargs), kind)
 
     async def write(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._writer.submit(bind(operation, *args, **kwargs))
