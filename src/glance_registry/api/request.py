@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope
 from glance_registry.api.errors import RequestTimeout
 from glance_registry.api.metrics import Metrics
 from glance_registry.api.networks import Network
+from glance_registry.api.render_cache import RenderCache
 from glance_registry.catalogue.base import Catalogue
 from glance_registry.model.access import Caller
 from glance_registry.model.contract import Contract
@@ -46,6 +47,7 @@ class Registry(Struct, frozen=True, kw_only=True):
     """Addresses that may read the metrics."""
     openapi: bytes
     """The API's description, as it is sent."""
+    render_cache: RenderCache
     request_log: RequestLog | None = None
     now: Callable[[], datetime]
     new_id: Callable[[], str]

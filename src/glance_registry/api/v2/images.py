@@ -32,8 +32,9 @@ async def list_images(request: Request) -> Answer:
     settings = registry.settings
     asked = read_query(request.scope["query_string"], settings.limit_param_default, settings.api_limit_max)
     found = await registry.catalogue.read(images.find, asked.query, request.caller)
-    offer = offer_of(registry)
-    listed = wire.ListedImages([msgspec.Raw(wire.shown_json(image, offer)) for image in found], asked.first)
+    render, offer = registry.render_cache.render, offer_of(registry)
+    shown = [msgspec.Raw(render(wire.shown_json, image, offer)) for image in found]
+    listed = wire.ListedImages(shown, asked.first)
     # "`next` whenever the page is full", also of bytes; an empty page is never full.
     if found and (found.cut or len(found) == asked.query.page.limit):
         listed.next = asked.following(found[-1].id)
@@ -43,8 +44,9 @@ async def list_images(request: Request) -> Answer:
 
 async def show_image(request: Request) -> Answer:
     """Everything about one image but its bytes."""
-    image = await request.registry.catalogue.read(images.get, request.image_id, request.caller)
-    body = wire.shown_json(image, offer_of(request.registry))
+    registry = request.registry
+    image = await registry.catalogue.read(images.get, request.image_id, request.caller)
+    body = registry.render_cache.render(wire.shown_json, image, offer_of(registry))
     return conditional.answer(request, body, conditional.etag(image))
 
 

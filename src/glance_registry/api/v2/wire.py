@@ -9,7 +9,6 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from glance_registry.api.json_body import convert, read_object
-from glance_registry.api.rendered import rendered
 from glance_registry.api.v2.offer import Offer
 from glance_registry.model.changes import as_tags
 from glance_registry.model.errors import Forbidden, Invalid
@@ -131,12 +130,6 @@ def read_decision(body: bytes) -> str:
 
 
 def shown_json(image: Image, offer: Offer) -> bytes:
-    return rendered(
-        _shown_json, image, offer.show_multiple_locations, offer.show_image_direct_url, offer.schemas.nullable
-    )
-
-
-def _shown_json(image: Image, show_locations: bool, show_direct_url: bool, nullable: frozenset[str]) -> bytes:
     """The image as it is sent.
 
     A property with the name of a field is not shown; the Registry API has fewer fields and allows it. A null property
@@ -169,12 +162,13 @@ def _shown_json(image: Image, show_locations: bool, show_direct_url: bool, nulla
     }
     # Of a deactivated image nobody is told here where the bytes lie. A URL that holds credentials, as an API server
     # may have registered it, is for those who may GET the locations.
-    if show_locations:
+    if offer.show_multiple_locations:
         public = [location for location in image.locations if not has_credentials(location.url)]
         fields["locations"] = [] if image.status == DEACTIVATED else shown_locations(public)
     url = image.location
-    if show_direct_url and url is not None and not has_credentials(url) and image.status != DEACTIVATED:
+    if offer.show_image_direct_url and url is not None and not has_credentials(url) and image.status != DEACTIVATED:
         fields["direct_url"] = url
+    nullable = offer.schemas.nullable
     for name, value in image.properties.items():
         if name not in fields and name not in _HIDDEN and (value is not None or name in nullable):
             fields[name] = value
