@@ -9,6 +9,7 @@ from glance_registry.model.errors import (
     Forbidden,
     Invalid,
     NotFound,
+    PreconditionFailed,
     RegistryError,
     StorageFull,
     TooLarge,
@@ -66,12 +67,6 @@ class TooManyAttempts(RegistryError):
     def __init__(self, sentence: str, seconds: int) -> None:
         super().__init__(sentence)
         self.seconds = seconds
-
-
-class PreconditionFailed(RegistryError):
-    """The thing is not in the state that the caller's If-Match names: somebody else changed it."""
-
-    code = "precondition-failed"
 
 
 STATUSES: dict[type[RegistryError], HTTPStatus] = {

@@ -2,7 +2,7 @@
 """What a handler is given."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
@@ -14,10 +14,15 @@ from glance_registry.api.errors import RequestTimeout
 from glance_registry.api.metrics import Metrics
 from glance_registry.api.networks import Network
 from glance_registry.api.v2.offer import Offer
+from glance_registry.catalogue import images
 from glance_registry.catalogue.base import Catalogue
 from glance_registry.model.access import Caller
+from glance_registry.model.changes import Change
 from glance_registry.model.contract import Contract
 from glance_registry.model.errors import Invalid, TooLarge
+from glance_registry.model.image import Image
+from glance_registry.model.precondition import ANY, Precondition
+from glance_registry.model.rules import Rules
 
 T = TypeVar("T")
 
@@ -73,6 +78,13 @@ class Request(StarletteRequest):
     def address(self) -> str:
         """Where the request comes from; empty when the server does not know."""
         return self.client.host if self.client else ""
+
+    async def change_image(self, changes: Sequence[Change], rules: Rules, condition: Precondition = ANY) -> Image:
+        """The image that the path names after these changes. Raises what `images.change` raises."""
+        registry = self.registry
+        return await registry.catalogue.write(
+            images.change, self.image_id, changes, registry.now(), self.caller, rules, condition
+        )
 
     async def brings_bytes(self) -> bool:
         """Whether there is anything in the body; it is read no further than to its first byte.

@@ -140,7 +140,7 @@ WRITTEN = [column.name for column in images.c if column.name != "number"]
 
 _BY_ID = ROW.where(images.c.id == bindparam("image_id"))
 _SEEN_BY_ID = {sight: Prepared(_BY_ID.where(readable(sight))) for sight in Sight}
-_BY_ID_TO_CHANGE = PreparedWrite(_BY_ID.with_for_update())
+_LOCKED_BY_ID = {sight: PreparedWrite(_BY_ID.where(readable(sight)).with_for_update(of=images)) for sight in Sight}
 
 
 def seen(connection: Connection, image_id: str, caller: Caller) -> Stored:
@@ -151,9 +151,10 @@ def seen(connection: Connection, image_id: str, caller: Caller) -> Stored:
     return as_hot(row)
 
 
-def locked(connection: Connection, image_id: str) -> Stored:
-    """An image that is not deleted, locked against other changes. Raises NotFound."""
-    rows = _BY_ID_TO_CHANGE.run(connection, {"image_id": image_id}).rows
+def locked(connection: Connection, image_id: str, caller: Caller) -> Stored:
+    """An image that is not deleted, locked against other changes. Raises NotFound when there is none that the caller
+    may see."""
+    rows = _LOCKED_BY_ID[sight(caller)].run(connection, {"image_id": image_id, "project": caller.project}).rows
     if not rows or (stored := as_stored(rows[0])).image.deleted:
         raise NotFound("Image not found")
     return stored
