@@ -9,10 +9,18 @@ import pytest
 
 from glance_registry.api.registry.wire import read_new, read_update
 from glance_registry.model.access import Caller
-from glance_registry.model.changes import Change, OverwriteLocations, SetField, SetProperties, SetPublic, Touch
+from glance_registry.model.changes import (
+    ANY,
+    Change,
+    OverwriteLocations,
+    Precondition,
+    SetField,
+    SetProperties,
+    SetPublic,
+    Touch,
+)
 from glance_registry.model.contract import CACTUS
 from glance_registry.model.image import SHARED, Image, Location
-from glance_registry.model.precondition import ANY, Precondition
 
 NOON = datetime(2011, 4, 15, 12, tzinfo=UTC)
 MINE, WRITER = Caller(project="mine"), Caller(writer=True)
@@ -61,10 +69,10 @@ def test_a_new_image_belongs_to_its_caller_whatever_the_body_says() -> None:
     ],
 )
 def test_an_update_is_a_sequence_of_changes(given: dict[str, Any], purge: bool, changes: list[Change]) -> None:
-    assert read_update(body(given), "one", MINE, purge_properties=purge) == ([Touch(), *changes], ANY)
+    assert read_update(body(given), "one", MINE, purge=purge) == ([Touch(), *changes], ANY)
 
 
 def test_an_update_may_name_the_status_that_it_starts_from() -> None:
-    _, condition = read_update(body({}, from_state="saving"), "one", MINE, purge_properties=False)
+    _, condition = read_update(body({}, from_state="saving"), "one", MINE, purge=False)
 
     assert condition == Precondition(from_status="saving")

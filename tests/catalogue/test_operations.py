@@ -12,11 +12,10 @@ from tests.catalogue.examples import ADMIN, REGISTRY, after_noon, everything, im
 from glance_registry.catalogue import images
 from glance_registry.catalogue.base import Catalogue
 from glance_registry.catalogue.rows import locked
-from glance_registry.model.changes import Change, Delete, SetField, SetProperties, Touch, apply
+from glance_registry.model.changes import ANY, Change, Delete, Precondition, SetField, SetProperties, Touch, apply
 from glance_registry.model.contract import CACTUS, QUEENS
 from glance_registry.model.errors import Conflict, Forbidden, Invalid, NotFound, PreconditionFailed
 from glance_registry.model.image import Image, Location
-from glance_registry.model.precondition import ANY, Precondition
 
 LATER = after_noon(1)
 FULL = image(

@@ -10,6 +10,7 @@ from hypothesis import given as drawn
 from hypothesis import strategies as st
 
 from glance_registry.model.changes import (
+    ANY,
     AddLocation,
     AddTag,
     Change,
@@ -17,6 +18,7 @@ from glance_registry.model.changes import (
     Delete,
     FillEmpty,
     OverwriteLocations,
+    Precondition,
     Reactivate,
     RemoveLocation,
     RemoveProperty,
@@ -42,7 +44,6 @@ from glance_registry.model.errors import (
 from glance_registry.model.image import COMMUNITY, PUBLIC, SHARED, Image, Location
 from glance_registry.model.locations import GivenLocation
 from glance_registry.model.member import Member, revision_of
-from glance_registry.model.precondition import ANY, Precondition
 
 NOON = datetime(2011, 4, 15, 12, tzinfo=UTC)
 LATER = NOON + timedelta(microseconds=1)

@@ -17,11 +17,10 @@ from glance_registry.api.v2.offer import Offer
 from glance_registry.catalogue import images
 from glance_registry.catalogue.base import Catalogue
 from glance_registry.model.access import Caller
-from glance_registry.model.changes import Change
+from glance_registry.model.changes import ANY, Change, Precondition
 from glance_registry.model.contract import Contract
 from glance_registry.model.errors import Invalid, TooLarge
 from glance_registry.model.image import Image
-from glance_registry.model.precondition import ANY, Precondition
 from glance_registry.model.rules import Rules
 
 T = TypeVar("T")

@@ -28,12 +28,11 @@ from glance_registry.catalogue.rows import (
 from glance_registry.catalogue.statements import PreparedWrite
 from glance_registry.catalogue.tables import image_members, images, tombstones
 from glance_registry.model.access import Caller
-from glance_registry.model.changes import Change, apply
+from glance_registry.model.changes import ANY, Change, Precondition, apply
 from glance_registry.model.contract import Contract
 from glance_registry.model.errors import Conflict, NotFound, TooLarge
 from glance_registry.model.image import Image
 from glance_registry.model.member import Member
-from glance_registry.model.precondition import ANY, Precondition
 from glance_registry.model.query import Query
 from glance_registry.model.rules import Rules, check_change
 
@@ -86,14 +85,12 @@ def add(connection: Connection, image: Image, most_of_owner: int = 0) -> Image:
         raise Conflict(f"Image with identifier {image.id} already exists!")
     if most_of_owner and image.owner is not None:
         _check_room(connection, image.owner, most_of_owner)
-    image = _created(image, time_of_change(connection, image.created_at))
+    at = time_of_change(connection, image.created_at)
+    if at != image.created_at:
+        image = replace(image, created_at=at, updated_at=at)
     ((number,),) = _INSERT.run(connection, as_row(image)).rows
     property_index.add(connection, [Stored(number, image)])
     return image
-
-
-def _created(image: Image, at: datetime) -> Image:
-    return image if at == image.created_at else replace(image, created_at=at, updated_at=at)
 
 
 def _check_room(connection: Connection, owner: str, most: int) -> None:
@@ -127,11 +124,10 @@ def change(
     if changed is image:
         return image
     check_change(caller, image, changed, rules)
-    return _save(connection, number, image, _changed_at(changed, time_of_change(connection, now)))
-
-
-def _changed_at(image: Image, at: datetime) -> Image:
-    return replace(image, updated_at=at, deleted_at=at if image.deleted else None) if at > image.updated_at else image
+    at = time_of_change(connection, now)
+    if at > changed.updated_at:
+        changed = replace(changed, updated_at=at, deleted_at=at if changed.deleted else None)
+    return _save(connection, number, image, changed)
 
 
 def count_by_status(connection: Connection) -> dict[str, int]:

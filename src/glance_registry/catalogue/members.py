@@ -15,10 +15,10 @@ from sqlalchemy import ColumnElement, Connection, delete, false, insert, select,
 from glance_registry.catalogue.rows import as_member, as_member_row, locked, seen
 from glance_registry.catalogue.tables import image_members, images
 from glance_registry.model.access import Caller, check_may_decide, check_may_invite, check_may_share
+from glance_registry.model.changes import ANY, Precondition
 from glance_registry.model.errors import Conflict, Forbidden, NotFound, TooLarge
 from glance_registry.model.image import SHARED, Image
 from glance_registry.model.member import MOST_MEMBERS, Member
-from glance_registry.model.precondition import ANY, Precondition
 
 
 class SharedImage(NamedTuple):

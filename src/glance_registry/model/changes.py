@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is to be different in an image, as data, and the one function that applies it.
+"""What is to be different in an image, as data, and the one function that applies it; and what must hold before.
 
 A request is a sequence of changes, in the order in which its client wrote them. They can be printed, compared and
 stored: `msgspec.json` encodes them, and decodes a `Change`. A change does not look at who asks: `model.rules` compares
@@ -14,10 +14,11 @@ from datetime import datetime
 from msgspec import Struct
 from msgspec.structs import replace
 
-from glance_registry.model.errors import Conflict, Invalid, NotFound
-from glance_registry.model.image import PUBLIC, SHARED, Image, Location, delete, not_before, number
+from glance_registry.model.errors import Conflict, Invalid, NotFound, PreconditionFailed
+from glance_registry.model.image import ACTIVE, PUBLIC, SHARED, Image, Location, delete, not_before, number
 from glance_registry.model.locations import GivenLocation, emptied, with_locations
-from glance_registry.model.status import QUEUED, deactivated, moved, reactivated
+from glance_registry.model.member import Member, revision_of
+from glance_registry.model.status import DEACTIVATED, QUEUED, moved, switched
 
 
 class _Tagged(Struct, frozen=True, tag_field="change", tag=True, omit_defaults=True):
@@ -50,14 +51,12 @@ class AddTag(_Tagged, frozen=True):
 
 
 class RemoveTag(_Tagged, frozen=True):
-    """Raises NotFound when the image has no such tag."""
-
     tag: str
 
 
 class SetProperty(_Tagged, frozen=True):
-    """Set a property. Raises Conflict when it exists, or does not, against `exists`; one without a value counts as
-    both, since not every client is shown it."""
+    """Set a property. Raises Conflict when it exists, or does not, against `exists`. Not every client is shown one
+    without a value: that counts as both."""
 
     name: str
     value: str | None
@@ -65,8 +64,6 @@ class SetProperty(_Tagged, frozen=True):
 
 
 class RemoveProperty(_Tagged, frozen=True):
-    """Raises Conflict when the image has no such property."""
-
     name: str
 
 
@@ -103,8 +100,6 @@ class AddLocation(_Tagged, frozen=True):
 
 
 class RemoveLocation(_Tagged, frozen=True):
-    """Raises Invalid when there is no location at the position."""
-
     position: int
 
 
@@ -121,8 +116,7 @@ class Reactivate(_Tagged, frozen=True):
 
 
 class Delete(_Tagged, frozen=True):
-    """Delete the image, in a status that must follow its own, or in its own. Raises Conflict, or Forbidden when it is
-    protected."""
+    """Delete the image, in its status or in one that may follow. Raises Forbidden when it is protected, Conflict."""
 
     status: str | None = None
 
@@ -132,6 +126,35 @@ Change = (
     | (OverwriteLocations | SetLocations | SetFirstLocation | AddLocation | RemoveLocation)
     | (FillEmpty | Deactivate | Reactivate | Delete)
 )
+
+
+class Precondition(Struct, frozen=True, kw_only=True):
+    """What must hold for a request to be carried out; checked in its transaction, against the locked row.
+
+    One of `revisions` must be that of the image (or of its members), `from_status` its status; the client must not
+    have announced bytes, which are not taken here. None means anything.
+    """
+
+    revisions: frozenset[str] | None = None
+    from_status: str | None = None
+    announced_size: str = "0"
+
+    def check(self, image: Image) -> None:
+        """Raise PreconditionFailed, Conflict or Invalid."""
+        if self.revisions is not None and image.revision not in self.revisions:
+            raise PreconditionFailed(f"Image {image.id} was changed since; show it again.")
+        if self.from_status is not None and image.status != self.from_status:
+            raise Conflict("Image operation conflicts")
+        if self.announced_size.strip("0"):
+            raise Invalid("The body is empty, but its announced size is another than 0.")
+
+    def check_members(self, members: Sequence[Member]) -> None:
+        """Raise PreconditionFailed."""
+        if self.revisions is not None and revision_of(members) not in self.revisions:
+            raise PreconditionFailed("The members of the image were changed since; show them again.")
+
+
+ANY = Precondition()
 
 
 def apply(image: Image, changes: Sequence[Change], now: datetime) -> Image:
@@ -196,9 +219,9 @@ def _apply_one(image: Image, change: Change, now: datetime) -> Image:  # noqa: C
         case FillEmpty():
             return emptied(image)
         case Deactivate():
-            return deactivated(image)
+            return switched(image, ACTIVE, DEACTIVATED, "deactivate")
         case Reactivate():
-            return reactivated(image)
+            return switched(image, DEACTIVATED, ACTIVE, "reactivate")
         case Delete(status):
             return delete(image if status is None else moved(image, status), now)
         case Touch():

@@ -56,7 +56,7 @@ async def update_image(request: Request) -> Answer:
     await registry.catalogue.read(images.get, request.image_id, request.caller, registry.contract)
     # "with X-Glance-Registry-Purge-Props: true (exactly) those not given go" (section 3).
     purge = request.headers.get("x-glance-registry-purge-props") == "true"
-    changes, condition = wire.read_update(body, request.image_id, request.caller, purge_properties=purge)
+    changes, condition = wire.read_update(body, request.image_id, request.caller, purge=purge)
     return _one(request, await request.change_image(changes, RegistryRules(registry.contract), condition))
 
 

@@ -15,11 +15,18 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from glance_registry.api.json_body import convert, read_object, read_switch
 from glance_registry.api.rendered import rendered
 from glance_registry.model.access import Caller, owner_of_new, permitted
-from glance_registry.model.changes import Change, OverwriteLocations, SetField, SetProperties, SetPublic, Touch
+from glance_registry.model.changes import (
+    Change,
+    OverwriteLocations,
+    Precondition,
+    SetField,
+    SetProperties,
+    SetPublic,
+    Touch,
+)
 from glance_registry.model.contract import Contract
 from glance_registry.model.errors import Invalid
 from glance_registry.model.image import LARGEST_32, LARGEST_64, PUBLIC, SHARED, Image, Location, number
-from glance_registry.model.precondition import Precondition
 
 _encode = msgspec.json.Encoder().encode
 
@@ -151,21 +158,18 @@ def read_new(body: bytes, contract: Contract, caller: Caller, new_id: Callable[[
     )
 
 
-def read_update(
-    body: bytes, image_id: str, caller: Caller, *, purge_properties: bool
-) -> tuple[list[Change], Precondition]:
+def read_update(body: bytes, image_id: str, caller: Caller, *, purge: bool) -> tuple[list[Change], Precondition]:
     """What a client wants changed in an image, and from which status. Raises Invalid."""
     request = _read_request(body)
     image = request.image
     if image.id is not UNSET and image.id is not None and str(image.id) != image_id:
         raise Invalid("Field 'id' cannot be changed; it must be the id in the path, or be left out.")
     # Compat: an update that changes nothing makes a new version with a new `updated_at`, too.
-    changes: list[Change] = [Touch()]
-    changes += [SetField(name, value) for name, value in permitted(caller, _fields(image)).items()]
+    changes: list[Change] = [Touch(), *(SetField(*field) for field in permitted(caller, _fields(image)).items())]
     if image.is_public is not UNSET:
         changes.append(SetPublic(image.is_public))
-    if (properties := _properties(image.properties)) or purge_properties:
-        changes.append(SetProperties(properties, purge_properties))
+    if (properties := _properties(image.properties)) or purge:
+        changes.append(SetProperties(properties, purge))
     if locations := _locations(image):
         changes.append(OverwriteLocations(locations))
     return changes, Precondition(from_status=request.from_state)

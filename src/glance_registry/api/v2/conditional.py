@@ -10,9 +10,9 @@ from hashlib import blake2b
 
 from glance_registry.api.request import Request
 from glance_registry.api.responses import Answer, Header, encoded_answer
+from glance_registry.model.changes import Precondition
 from glance_registry.model.image import Image
 from glance_registry.model.member import Member, revision_of
-from glance_registry.model.precondition import Precondition
 
 _TAG = re.compile(r'(W/)?("[^"]*")')
 

@@ -128,10 +128,8 @@ def _change_of_field(operation: Operation) -> Change:
 def _change_of_property(operation: Operation) -> Change:
     if operation.verb == "remove":
         return RemoveProperty(operation.name)
-    value = as_property(operation.name, operation.value)
-    if operation.verb == "replace":
-        return SetProperty(operation.name, value, exists=True)
-    return SetProperty(operation.name, value, exists=None if operation.by_rfc else False)
+    exists = True if operation.verb == "replace" else None if operation.by_rfc else False
+    return SetProperty(operation.name, as_property(operation.name, operation.value), exists)
 
 
 def _change_of_locations(operation: Operation, offer: Offer) -> Change:
