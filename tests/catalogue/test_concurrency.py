@@ -15,7 +15,7 @@ from glance_registry.catalogue import images, members
 from glance_registry.catalogue.base import Catalogue
 from glance_registry.model.changes import Delete, SetProperties
 from glance_registry.model.contract import CACTUS
-from glance_registry.model.errors import Conflict, Unavailable
+from glance_registry.model.errors import Conflict, Overloaded, Unavailable
 from glance_registry.model.image import Image
 
 
@@ -145,7 +145,7 @@ def test_more_writes_than_may_wait_are_refused_at_once(loop: asyncio.Runner, sql
         count = WAITING_WRITES + LARGEST_BATCH + 10
         writes = [asyncio.ensure_future(catalogue.write(wait)) for _ in range(count)]
         refused, _ = await asyncio.wait(writes, return_when=asyncio.FIRST_COMPLETED)
-        assert isinstance(refused.pop().exception(), Unavailable)
+        assert isinstance(refused.pop().exception(), Overloaded)
         go_on.set()
         outcomes = await asyncio.gather(*writes, return_exceptions=True)
         await catalogue.close()
@@ -154,7 +154,7 @@ def test_more_writes_than_may_wait_are_refused_at_once(loop: asyncio.Runner, sql
     outcomes = Counter(type(outcome) for outcome in loop.run(pile_up()))
 
     assert outcomes[type(None)] >= WAITING_WRITES
-    assert outcomes[Unavailable] >= 10
+    assert outcomes[Overloaded] >= 10
     assert len(outcomes) == 2
 
 

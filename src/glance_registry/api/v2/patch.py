@@ -133,7 +133,7 @@ def _change_of_property(operation: Operation) -> Change:
 
 
 def _change_of_locations(operation: Operation, offer: Offer) -> Change:
-    if not offer.show_locations:
+    if not offer.show_multiple_locations:
         raise Forbidden("Locations are invisible here and can be changed by nobody in this way.")
     if operation.verb == "remove":
         return RemoveLocation(_position(operation))
