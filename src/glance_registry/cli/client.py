@@ -107,7 +107,7 @@ class Client:
 
 @contextmanager
 def connected(server: str | None, timeout: float = TIMEOUT_SECONDS) -> Iterator[Client]:
-    """A client of the server at this URL; without one, of the registry that the settings describe."""
+    """A client of the server at this URL, or else of the registry that the settings describe."""
     if server is None:
         with _in_process(load_settings().settings) as client:
             yield client

@@ -24,10 +24,11 @@ BATCH_SIZE = 500
 @click.argument("file", default="-", type=click.Path(path_type=Path, dir_okay=False))
 @setting_options
 def export(file: Path) -> None:
-    """Write all images, deleted ones too, and the ids of purged ones to FILE (default: standard output).
+    """Write all images, deleted and purged ones too, to FILE (default: standard output).
 
-    One JSON object per line, oldest first. Only its owner can read FILE, since locations may contain credentials.
-    It appears when it is complete. An image that changes meanwhile is written as before or after the change.
+    Of purged images only the ids are left. One JSON object per line, oldest first. Only its owner can read FILE,
+    since locations may contain credentials. It appears when it is complete. An image that changes meanwhile is
+    written as before or after the change.
     """
     url = load_settings().settings.database.connection
     found = asyncio.run(schema.state(url))

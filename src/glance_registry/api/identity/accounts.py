@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads the two files of mode http_basic: password hashes, and each user's project and roles."""
+"""Reads the two files of mode http_basic: password hashes, and users with project and roles."""
 
 import configparser
 import logging
@@ -72,7 +72,10 @@ def read_text(file: Path) -> str:
 
 
 def parse_htpasswd(text: str, file: Path) -> dict[str, str]:
-    """Names and hashes of any kind. Raises Invalid for a line that is neither `name:hash` nor a comment."""
+    """Names and hashes of any kind.
+
+    Raises Invalid for a line that is neither `name:hash` nor a comment.
+    """
     hashes: dict[str, str] = {}
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip() or line.startswith("#"):
@@ -87,7 +90,10 @@ def parse_htpasswd(text: str, file: Path) -> dict[str, str]:
 
 
 def parse_users(text: str, file: Path) -> dict[str, Person]:
-    """Users and their sections. Raises Invalid for text that is not INI, repeated or unknown options."""
+    """Users and their sections.
+
+    Raises Invalid for text that is not INI, and for repeated or unknown options.
+    """
     # Without `default_section`, a section [DEFAULT] would give its roles to all users.
     parser = configparser.ConfigParser(interpolation=None, default_section="")
     try:
@@ -113,7 +119,10 @@ def _first_line(error: configparser.Error) -> str:
 
 
 class WatchedAccounts:
-    """The accounts in the files, read again when a file changes. Raises Invalid for broken files."""
+    """The accounts in the files, read again when a file changes.
+
+    Raises Invalid for broken files.
+    """
 
     version: int = 0
     """Number of times that the files were read again."""

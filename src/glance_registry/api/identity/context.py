@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mode context: an API server in front identifies the caller and sends the result in headers.
+"""Mode context: an API server in front identifies the caller and sends headers.
 
 Source: the registry protocol, section 3, identity. Headers from other addresses are refused.
 """
@@ -29,9 +29,9 @@ CHALLENGE = 'Context realm="glance-registry"'
 def trust_headers(
     trusted: Iterable[str], writer_roles: Iterable[str], service_roles: Iterable[str] = (), *, anonymous: bool = True
 ) -> Identify:
-    """Accept identity headers from these addresses or networks. Raises Invalid for a malformed one.
+    """Accept identity headers from these addresses or networks.
 
-    `anonymous`: serve requests without an identity; otherwise they are 401.
+    Raises Invalid for a malformed address. `anonymous`: serve requests without an identity; otherwise they are 401.
     """
     networks = read_networks(trusted, "[identity] trusted_addresses")
     writers = frozenset(role.lower() for role in writer_roles)

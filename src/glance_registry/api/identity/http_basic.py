@@ -72,7 +72,10 @@ def _read_basic(header: str) -> bytes:
 
 
 def _check(credentials: bytes, accounts: Accounts, writer_roles: frozenset[str]) -> Passed[Caller]:
-    """Check a password, in a thread. Raises Unauthorized with the same sentence for a wrong name."""
+    """Check a password, in a thread.
+
+    Raises Unauthorized, with the same sentence for a wrong name and a wrong password.
+    """
     # "The first colon in a user-pass string separates user and password": a password may have more.
     _, _, password = credentials.partition(b":")
     name = _name_in(credentials)

@@ -44,7 +44,10 @@ _URI = re.compile(r"[\x21\x23-\x7e]*")
 
 
 class Token(Struct, frozen=True, kw_only=True):
-    """The contents of a valid token. `rules` limit it to some requests; keystonemiddleware reads them."""
+    """The contents of a valid token.
+
+    `rules` limit it to some requests; keystonemiddleware reads them.
+    """
 
     caller: Caller
     rules: Mapping[str, Any] | None = None
@@ -58,7 +61,10 @@ def check_tokens(
     outages: Outages,
     clock: Callable[[], float] = time.monotonic,
 ) -> Identify:
-    """Identify callers by Keystone tokens. Raises Invalid if keystonemiddleware or a setting is missing."""
+    """Identify callers by Keystone tokens.
+
+    Raises Invalid if keystonemiddleware or a setting is missing.
+    """
     keystone = Keystone(config_files, frozenset(role.lower() for role in writer_roles), outages)
     checks = SlowChecks[Token](remembered_seconds, THREADS, clock)
     return _Callers(keystone, checks, frozenset(role.lower() for role in service_roles)).identify
@@ -140,9 +146,10 @@ class Keystone:
         return Unauthorized(sentence, self.challenge)
 
     def check(self, given: str, may_be_expired: bool = False) -> Passed[Token]:
-        """Validate a token with Keystone; blocks. Raises Unauthorized, or IdentityUnavailable without a clear answer.
+        """Validate a token with Keystone; blocks.
 
-        A setting of Keystone says for how long a token may have expired.
+        Raises Unauthorized, or IdentityUnavailable without a clear answer. A setting of Keystone says for how long a
+        token may have expired.
         """
         since = self._outages.clock()
         try:
@@ -173,7 +180,7 @@ class Keystone:
         return Passed(Token(caller=caller, rules=rules), seconds)
 
     def check_rules(self, rules: Mapping[str, Any], request: Request, *, service: bool = False) -> None:
-        """Raise Forbidden if the access rules of the token's application credential exclude this request.
+        """Raise Forbidden if the access rules of the application credential exclude this request.
 
         They do not count when a service sends it: they are about the user's request to that service.
         """
@@ -194,7 +201,10 @@ class _RequestFacts(Struct, frozen=True):
 
 
 class _NoCache:
-    """Replaces keystonemiddleware's cache, which would store tokens in plain text or in another program."""
+    """Replaces the cache of keystonemiddleware.
+
+    That one would store tokens in plain text or in another program.
+    """
 
     def get(self, token: str) -> None:
         """Find nothing."""

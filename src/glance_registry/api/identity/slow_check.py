@@ -50,7 +50,10 @@ class _Result(Struct, Generic[Found], frozen=True):
 
 
 class _Check(Struct, Generic[Found], eq=False):
-    """A check that runs or waits. `source` is None if it has no limit: the mode has none, or the secret is known."""
+    """A check that runs or waits.
+
+    `source` is None if it has no limit: the mode has none, or the secret is known.
+    """
 
     secret: bytes
     """The digest of the credentials."""
@@ -68,9 +71,10 @@ class _Check(Struct, Generic[Found], eq=False):
 
 
 class SlowChecks(Generic[Found]):
-    """The checks of one process. Only good results are cached, under a keyed digest of the secret.
+    """The checks of one process.
 
-    The key is random, so each worker needs its own object. No thread starts before the first check.
+    Only good results are cached, under a keyed digest of the secret. The key is random, so each worker needs its own
+    object. No thread starts before the first check.
     """
 
     def __init__(self, seconds: float, threads: int, clock: Callable[[], float] = time.monotonic) -> None:
