@@ -45,7 +45,7 @@ def _with_cause(error: RegistryError, database_url: str | None) -> str:
 @click.version_option(package_name="glance-registry", message="%(prog)s %(version)s")
 @setting_options
 def main() -> None:
-    """The catalogue of virtual machine images. Without a command it serves."""
+    """Serve and manage metadata of virtual machine images. Default: serve."""
     context = click.get_current_context()
     if context.invoked_subcommand is None:
         run()
