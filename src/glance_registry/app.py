@@ -18,6 +18,7 @@ from glance_registry.api.identity.context import trust_headers
 from glance_registry.api.metrics import Metrics
 from glance_registry.api.networks import read_networks
 from glance_registry.api.openapi import describe
+from glance_registry.api.render_cache import RenderCache
 from glance_registry.api.request import Registry, RequestLog
 from glance_registry.api.routes import IMAGES, OPERATION, PAGES, REGISTRY
 from glance_registry.catalogue.base import Catalogue
@@ -54,8 +55,10 @@ def build(
         metrics = Metrics(clock)
         if request_log is not None:
             request_log.on_loss(metrics.count_lost_lines)
+        catalogue = _open_catalogue(settings.database)
         return Registry(
-            catalogue=_open_catalogue(settings.database),
+            catalogue=catalogue,
+            render_cache=RenderCache(catalogue.image_cache.size_of),
             settings=settings,
             contract=contract_of(settings),
             prepared=prepared,

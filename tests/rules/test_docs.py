@@ -52,6 +52,24 @@ def test_settings_that_a_page_names_exist(page: Path) -> None:
     assert named <= known
 
 
+def records() -> list[tuple[str, str]]:
+    """The headings and texts of the records in decisions.md."""
+    parts = (DOCS / "decisions.md").read_text().split("\n## ")[1:]
+    return [(heading, text) for heading, _, text in (part.partition("\n") for part in parts)]
+
+
+@pytest.mark.parametrize(("heading", "text"), records(), ids=[heading for heading, _ in records()])
+def test_a_record_has_a_date_and_three_paragraphs(heading: str, text: str) -> None:
+    assert re.match(r"\d{4}-\d\d-\d\d \w", heading)
+    assert re.findall(r"^\*\*(\w+)\.\*\*", text, re.MULTILINE) == ["Context", "Decision", "Consequences"]
+
+
+def test_records_are_sorted_by_date() -> None:
+    dates = [heading[:10] for heading, _ in records()]
+
+    assert dates == sorted(dates)
+
+
 def test_make_targets_in_the_readme_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
 

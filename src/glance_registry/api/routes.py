@@ -2,7 +2,7 @@
 """All dialects, and the whole API as one table: for the documentation, and for tests that walk it."""
 
 from glance_registry.api.dialect import Access, Route
-from glance_registry.api.operation import DIALECT as OPERATION
+from glance_registry.api.health import DIALECT as OPERATION
 from glance_registry.api.registry.routes import DIALECT as REGISTRY
 from glance_registry.api.ui.routes import DIALECT as PAGES
 from glance_registry.api.v2.routes import DIALECT as IMAGES

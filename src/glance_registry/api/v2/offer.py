@@ -8,8 +8,11 @@ from glance_registry.api.v2.schemas import Schemas, load_schemas
 from glance_registry.settings import Settings
 
 
-class Offer(Struct, frozen=True, kw_only=True):
-    """The settings that concern this dialect, and the schemas that follow from them."""
+class Offer(Struct, frozen=True, kw_only=True, eq=False):
+    """The settings that concern this dialect, and the schemas that follow from them.
+
+    Compared by identity, which is quick: it is in the keys of the render cache.
+    """
 
     show_image_direct_url: bool
     show_multiple_locations: bool
