@@ -80,7 +80,7 @@ def test_callers_have_turns_write_by_write_and_each_caller_s_keep_their_order(
         assert await writes.end() == set()
 
         # Half of the places are a's; b and c need not wait for their turn.
-        half = [f"a{number}" for number in range(1, writer.LARGEST_BATCH // 2 + 1)]
+        half = [f"a{number}" for number in range(1, writer.MAX_WRITES_AT_ONCE // 2 + 1)]
         assert writes.order[: len(half) + 3] == [*half, "b1", "b2", "c1"]
         assert [name for name in writes.order if name.startswith("a")] == [f"a{number}" for number in range(1, 301)]
         assert len(writes.order) == 303
@@ -91,8 +91,8 @@ def test_callers_have_turns_write_by_write_and_each_caller_s_keep_their_order(
 def test_a_full_queue_refuses_the_caller_that_fills_it_and_still_takes_others(
     loop: asyncio.Runner, sqlite_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "LARGEST_BATCH", 2)  # One is held.
-    monkeypatch.setattr(writer, "WAITING_WRITES", 4)
+    monkeypatch.setattr(writer, "MAX_WRITES_AT_ONCE", 2)  # One is held.
+    monkeypatch.setattr(writer, "MAX_WAITING_WRITES", 4)
 
     async def story(writes: HeldWrites) -> None:
         await writes.come("a", range(1, 7))

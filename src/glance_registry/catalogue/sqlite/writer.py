@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one thread of a process that writes into an SQLite file.
 
-It takes all writes that are waiting into one transaction: one fsync for all of them.
+It takes all writes that were handed over into one transaction: one fsync for all of them.
 """
 
 import asyncio
@@ -25,13 +25,13 @@ from glance_registry.model.errors import StorageFull, Unavailable
 
 log = logging.getLogger(__name__)
 
-LARGEST_BATCH = 128
+MAX_WRITES_AT_ONCE = 128
 """Writes that are under way at once, from their turn until the event loop has the answer; half of one caller's at most.
 
 Those of a caller with hundreds of clients wait for their turn, and neither in front of others' writes in the thread nor
 in front of others' requests in the event loop."""
 
-WAITING_WRITES = 2_000
+MAX_WAITING_WRITES = 2_000
 """Writes that may wait for their turn in one process; more are refused."""
 
 _TURN_SECONDS = 0.0005
@@ -61,7 +61,7 @@ class Writer(threading.Thread):
         self._open()
         self._waiting: SimpleQueue[_Job | None] = SimpleQueue()
         self._batch: list[_Job] = []
-        self._slots = Slots(LARGEST_BATCH, WAITING_WRITES)
+        self._slots = Slots(MAX_WRITES_AT_ONCE, MAX_WAITING_WRITES)
         self._unanswered = 0
         self._all_answered = asyncio.Event()
         self._all_answered.set()
@@ -154,7 +154,7 @@ class Writer(threading.Thread):
         """All the jobs that are waiting, at least one; empty at the end."""
         first = self._waiting.get()
         batch = [first] if first else []
-        while batch and len(batch) < LARGEST_BATCH:
+        while batch and len(batch) < MAX_WRITES_AT_ONCE:
             try:
                 job = self._waiting.get_nowait()
             except Empty:
