@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import Connection, text
 from tests.catalogue.examples import ADMIN, NOON, after_noon, image
 from tests.conftest import Client
+from tests.options import make_settings
 
 from glance_registry.catalogue import clock, images
 from glance_registry.catalogue.base import Catalogue
@@ -18,7 +19,6 @@ from glance_registry.catalogue.images import Kept
 from glance_registry.catalogue.open import open_catalogue
 from glance_registry.model.changes import deletion, set_field
 from glance_registry.model.contract import CACTUS
-from glance_registry.settings import Settings
 
 BACK = timedelta(minutes=10)
 
@@ -39,7 +39,7 @@ def now() -> Clock:
 @pytest.fixture
 def set_back(database: str, now: Clock) -> Iterator[Client]:
     """A registry whose clock goes back after its first image was registered."""
-    client = Client(Settings(database=database, contract="queens"), now=now)
+    client = Client(make_settings(database, registry__contract="queens"), now=now)
     client.add(id="0" * 32)
     now.time = NOON - BACK
     yield client

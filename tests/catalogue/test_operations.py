@@ -11,7 +11,7 @@ from tests.catalogue.examples import ADMIN, after_noon, everything, image
 
 from glance_registry.catalogue import images
 from glance_registry.catalogue.base import Catalogue
-from glance_registry.catalogue.rows import locked
+from glance_registry.catalogue.lookup import locked
 from glance_registry.model.contract import CACTUS, QUEENS
 from glance_registry.model.errors import Conflict, Forbidden, Invalid, NotFound
 from glance_registry.model.image import Change, Image, Location

@@ -15,6 +15,7 @@ from glance_registry.catalogue import images
 from glance_registry.catalogue.base import Catalogue
 from glance_registry.catalogue.open import open_catalogue
 from glance_registry.catalogue.statements import Prepared
+from glance_registry.catalogue.tables import images as images_table
 from glance_registry.model.contract import CACTUS
 from glance_registry.model.errors import StorageFull, Unavailable
 from glance_registry.model.image import Change, Image
@@ -70,6 +71,70 @@ def test_a_prepared_statement_that_fails_says_why(loop: asyncio.Runner, server: 
 
     with pytest.raises(DBAPIError, match="not a number"):
         loop.run(server.write(fail_in_transaction))
+
+
+ANOTHER_TYPE = "ALTER TABLE images ALTER COLUMN min_ram TYPE BIGINT"
+"""The results of all statements that were prepared before it are outdated."""
+
+
+async def migrate(database: str) -> None:
+    """As another process does."""
+    other = open_catalogue(database)
+    await other.write(execute, ANOTHER_TYPE)
+    await other.close()
+
+
+def execute(connection: Connection, statement: str) -> None:
+    connection.execute(text(statement))
+
+
+def test_statements_that_were_prepared_before_the_schema_changed_are_prepared_anew(
+    loop: asyncio.Runner, server: Catalogue, postgresql_database: str
+) -> None:
+    def count_twice(connection: Connection) -> int:
+        """In a transaction, and with a statement that SQLAlchemy sends."""
+        connection.execute(select(images_table)).all()
+        return len(images.find(connection, everything(), ADMIN))
+
+    def change(ram: int) -> Image:
+        wanted = Change(fields={"min_ram": ram})
+        return loop.run(server.write(images.change, "one", wanted, after_noon(1), ADMIN, CACTUS))
+
+    loop.run(server.write(images.add, image()))
+    for run in (server.read, server.write):
+        assert loop.run(run(count_twice)) == 1
+    for _ in range(2):
+        assert change(1).min_ram == 1
+        assert loop.run(server.read(images.get, "one", ADMIN)).min_ram == 1
+    assert kept(loop, server) == {"one"}
+
+    loop.run(migrate(postgresql_database))
+
+    assert loop.run(server.read(images.get, "one", ADMIN)).min_ram == 1
+    assert kept(loop, server) == {"one"}
+    assert change(2).min_ram == 2
+    for run in (server.read, server.write):
+        assert loop.run(run(count_twice)) == 1
+
+
+def test_a_statement_that_the_schema_has_no_columns_for_any_more_is_sent_once(
+    loop: asyncio.Runner, server: Catalogue
+) -> None:
+    attempts: list[int] = []
+
+    def get(connection: Connection) -> Image:
+        attempts.append(len(attempts))
+        return images.get(connection, "one", ADMIN)
+
+    loop.run(server.write(images.add, image()))
+    assert loop.run(server.read(get)) == image()
+    loop.run(server.write(execute, "ALTER TABLE images RENAME COLUMN min_ram TO ram"))
+
+    for run in (server.read, server.write):
+        attempts.clear()
+        with pytest.raises(DBAPIError, match="min_ram does not exist"):
+            loop.run(run(get))
+        assert len(attempts) == 1
 
 
 def test_a_transaction_that_never_succeeds_is_given_up(loop: asyncio.Runner, server: Catalogue) -> None:

@@ -23,11 +23,11 @@ from schemathesis.specs.openapi.checks import (
     use_after_free,
 )
 from tests.figures import Figure
+from tests.options import make_settings
 
 from glance_registry.api.routes import ROUTES
 from glance_registry.api.v2.routes import PATCH
 from glance_registry.app import build
-from glance_registry.settings import Settings
 
 CHECKS = [
     not_a_server_error,
@@ -46,7 +46,7 @@ GO = settings(deadline=None, database=None, phases=[Phase.generate], suppress_he
 def described(tmp_path: Path, sqlite_template: Path) -> Iterator[Any]:
     """The program, as schemathesis sees it."""
     path = shutil.copy(sqlite_template, tmp_path / "registry.sqlite")
-    settings = Settings(database=f"sqlite:///{path}", allowed_hosts=("testserver",))
+    settings = make_settings(f"sqlite:///{path}", allowed_hosts=("testserver",))
     yield schemathesis.openapi.from_asgi("/openapi.json", build(settings))
     shutdown_lifespans()
 

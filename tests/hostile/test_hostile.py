@@ -171,10 +171,10 @@ def test_four_hundred_that_write(start: Start, besiege: Besiege) -> None:
     siege = besiege(server)
     own = _register(server, VICTIM)
     siege.write(f"/images/{own}", CHANGE)
-    theirs = [_register(server, ATTACKER) for _ in range(40)]
+    theirs = [_register(server, BIG) for _ in range(40)]
 
     (outcome,) = siege.bear(
-        "400 that write", attack(server, 400, [put(f"/images/{image_id}", CHANGE, ATTACKER) for image_id in theirs])
+        "400 that write", attack(server, 400, [put(f"/images/{image_id}", CHANGE, BIG) for image_id in theirs])
     )
 
     assert outcome.answers.get(200)

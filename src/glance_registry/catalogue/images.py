@@ -9,20 +9,19 @@ from msgspec.structs import replace
 from sqlalchemy import Connection, bindparam, func, insert, select, tuple_, union_all, update
 
 from glance_registry.catalogue.clock import time_of_change
+from glance_registry.catalogue.image_cache import cache_of
 from glance_registry.catalogue.listing import property_index
 from glance_registry.catalogue.listing.pages import page
+from glance_registry.catalogue.lookup import locked, seen
 from glance_registry.catalogue.rows import (
     MAX_PAGE_BYTES,
     WRITTEN,
     Stored,
-    as_hot,
     as_member,
     as_member_row,
     as_row,
     as_stored,
     document_bytes,
-    locked,
-    seen,
     to_column,
 )
 from glance_registry.catalogue.statements import PreparedWrite
@@ -73,7 +72,8 @@ class Found(list[Image]):
 def find(connection: Connection, query: Query, caller: Caller) -> Found:
     """A page of the images asked for. Raises Invalid when the marker is not an image."""
     rows = page(connection, query, caller)
-    found = Found(as_hot(row).image for row in rows)
+    load = cache_of(connection).load
+    found = Found(load(row).image for row in rows)
     found.cut = len(rows) < query.page.limit and sum(map(document_bytes, rows)) >= MAX_PAGE_BYTES
     return found
 

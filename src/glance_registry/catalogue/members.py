@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from msgspec import structs
 from sqlalchemy import ColumnElement, Connection, delete, false, insert, select, true, update
 
-from glance_registry.catalogue.rows import as_member, as_member_row, locked, seen
+from glance_registry.catalogue.lookup import locked, seen
+from glance_registry.catalogue.rows import as_member, as_member_row
 from glance_registry.catalogue.tables import image_members, images
 from glance_registry.model.access import Caller, check_may_decide, check_may_invite, check_may_share
 from glance_registry.model.errors import Conflict, Forbidden, NotFound, TooLarge

@@ -67,6 +67,17 @@ def _raise_as_sqlalchemy(sql: str, error: Exception) -> None:
         raise DBAPIError(sql, None, error, hide_parameters=True) from error
 
 
+def is_outdated(error: Exception) -> bool:
+    """Whether a server refused a statement that was prepared before the schema changed.
+
+    Outside of a transaction asyncpg prepares it anew and no error is raised. Otherwise a new connection is needed.
+    """
+    from asyncpg import InvalidCachedStatementError
+
+    # SQLAlchemy wraps asyncpg's error twice.
+    return isinstance(getattr(getattr(error, "orig", None), "__cause__", None), InvalidCachedStatementError)
+
+
 class Done(NamedTuple):
     """What a write came to."""
 

@@ -53,14 +53,13 @@ class Location(Struct, frozen=True):
     id: int | None = None
 
 
-class Image(Struct, frozen=True, kw_only=True, dict=True):
+class Image(Struct, frozen=True, kw_only=True):
     """One row of the catalogue.
 
     Sizes are in bytes, `min_disk` in GiB, `min_ram` in MiB; times are aware, in UTC. `tags` are sorted, none
     comes twice. A hidden image (`os_hidden`) is in no list that does not ask for hidden ones. `version` counts
-    the changes: a save succeeds only over the version that was read. What is made of an image, which never changes,
-    can be kept with it, in its `__dict__`; an image that is made of another begins without. A property's value is a
-    text, or null: a name without a value, which is not the empty text.
+    the changes: a save succeeds only over the version that was read. A property's value is a text, or null: a name
+    without a value, which is not the empty text.
     """
 
     id: str

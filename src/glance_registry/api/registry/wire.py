@@ -13,7 +13,6 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from glance_registry.api.json_body import convert, read_object, read_switch
-from glance_registry.api.rendered import rendered
 from glance_registry.model.contract import Contract
 from glance_registry.model.errors import Invalid
 from glance_registry.model.image import LARGEST_32, LARGEST_64, Change, Image, Location
@@ -252,8 +251,12 @@ def brief_json(image: Image) -> bytes:
     return _encode(brief(image))
 
 
+def one_json(shown: ShownImage) -> bytes:
+    return _encode(OneImage(shown))
+
+
 def shown_json(image: Image, with_locations: bool) -> bytes:
-    return _encode(rendered(shown, image, with_locations))
+    return _encode(shown(image, with_locations))
 
 
 def timestamp(instant: datetime) -> str:

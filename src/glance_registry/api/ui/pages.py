@@ -23,6 +23,7 @@ from glance_registry.api.ui.merge import Changed, merge
 from glance_registry.api.ui.render import PATH, answer_page, redirect
 from glance_registry.api.v2 import conditional
 from glance_registry.api.v2.discovery import endpoint
+from glance_registry.api.v2.offer import offer_of
 from glance_registry.api.v2.revise import revise
 from glance_registry.api.v2.schemas import DISK_FORMATS
 from glance_registry.catalogue import images, members
@@ -57,7 +58,8 @@ async def show_start(request: Request) -> Answer:
 async def list_images(request: Request) -> Answer:
     """The images that the caller may see, searched, filtered and sorted."""
     registry = request.registry
-    listing = read_listing(request.scope["query_string"], registry.default_page, registry.largest_page)
+    settings = registry.settings
+    listing = read_listing(request.scope["query_string"], settings.limit_param_default, settings.api_limit_max)
     found = await registry.catalogue.read(images.find, listing.query, request.caller)
     full = found and (found.cut or len(found) == listing.query.page.limit)
     return _page(
@@ -99,7 +101,7 @@ async def update_image(request: Request) -> Answer:
     image = await registry.catalogue.read(images.get, request.image_id, request.caller)
     only = conditional.only({entered.tag})
     try:
-        changes = read_changes(entered, only(image), registry.offer)
+        changes = read_changes(entered, only(image), offer_of(registry))
         await revise(request, all_of([only, changes]))
     except PreconditionFailed as error:
         registry.metrics.count_error(error.code)
@@ -152,7 +154,9 @@ def _page(request: Request, template: str, status: int = 200, **values: Any) -> 
 
 def _places(request: Request, image: Image) -> Sequence[Location]:
     """Where the bytes lie, as far as the caller is told that in the Images API."""
-    if image.status == DEACTIVATED or not (request.registry.offer.show_locations or may_see_locations(request.caller)):
+    if image.status == DEACTIVATED or not (
+        offer_of(request.registry).show_multiple_locations or may_see_locations(request.caller)
+    ):
         return ()
     return [place for place in image.locations if place.status == ACTIVE]
 

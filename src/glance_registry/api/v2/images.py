@@ -9,6 +9,7 @@ from glance_registry.api.errors import UnsupportedType
 from glance_registry.api.request import Request
 from glance_registry.api.responses import Answer, empty_answer, encoded_answer
 from glance_registry.api.v2 import conditional, wire
+from glance_registry.api.v2.offer import offer_of
 from glance_registry.api.v2.patch import read_patch
 from glance_registry.api.v2.query import read_query
 from glance_registry.api.v2.revise import revise
@@ -28,9 +29,12 @@ _encode = msgspec.json.Encoder().encode
 async def list_images(request: Request) -> Answer:
     """The images that the caller may see, page by page, as it wants them chosen and sorted."""
     registry = request.registry
-    asked = read_query(request.scope["query_string"], registry.default_page, registry.largest_page)
+    settings = registry.settings
+    asked = read_query(request.scope["query_string"], settings.limit_param_default, settings.api_limit_max)
     found = await registry.catalogue.read(images.find, asked.query, request.caller)
-    listed = wire.ListedImages([msgspec.Raw(wire.shown_json(image, registry.offer)) for image in found], asked.first)
+    render, offer = registry.render_cache.render, offer_of(registry)
+    shown = [msgspec.Raw(render(wire.shown_json, image, offer)) for image in found]
+    listed = wire.ListedImages(shown, asked.first)
     # "`next` whenever the page is full", also of bytes; an empty page is never full.
     if found and (found.cut or len(found) == asked.query.page.limit):
         listed.next = asked.following(found[-1].id)
@@ -40,27 +44,28 @@ async def list_images(request: Request) -> Answer:
 
 async def show_image(request: Request) -> Answer:
     """Everything about one image but its bytes."""
-    image = await request.registry.catalogue.read(images.get, request.image_id, request.caller)
-    body = wire.shown_json(image, request.registry.offer)
+    registry = request.registry
+    image = await registry.catalogue.read(images.get, request.image_id, request.caller)
+    body = registry.render_cache.render(wire.shown_json, image, offer_of(registry))
     return conditional.answer(request, body, conditional.etag(image))
 
 
 async def create_image(request: Request) -> Answer:
     """Registers an image; nothing is known of its bytes yet."""
     registry, now = request.registry, request.registry.now()
-    fields = wire.read_new(await request.read_body(), registry.offer, registry.contract)
+    fields = wire.read_new(await request.read_body(), offer_of(registry))
     image_id, given_owner = fields.pop("id", None) or registry.new_id(), fields.pop("owner", None)
     owner = given_owner if given_owner is not None else owner_of_new(request.caller, None)
     image = Image(id=image_id, created_at=now, updated_at=now, status=QUEUED, owner=owner, **fields)
     check_may_create(request.caller, image, registry.contract)
-    added = await registry.catalogue.write(images.add, image, registry.most_images)
+    added = await registry.catalogue.write(images.add, image, registry.settings.limits.images_per_owner)
     return _one(request, added, HTTPStatus.CREATED)
 
 
 async def update_image(request: Request) -> Answer:
     """Changes an image: a list of operations on its attributes, all of them or none."""
     content_type = request.headers.get("content-type", "")
-    step = read_patch(await request.read_body(), content_type, request.registry.offer)
+    step = read_patch(await request.read_body(), content_type, offer_of(request.registry))
     return _one(request, await _revise(request, step))
 
 
@@ -109,7 +114,7 @@ async def show_file(request: Request) -> Answer:
 
 async def replace_file(request: Request) -> Answer:
     """Makes a queued image active as one of no bytes; others are not kept here: a location says where they lie."""
-    if await request.brings_bytes():
+    if await request.has_body():
         await request.registry.catalogue.read(images.get, request.image_id, request.caller)
         raise Forbidden("This registry keeps no bytes of images: register where they lie with POST …/locations.")
     # Compat: Nova makes the snapshot of a server that boots from a volume so, and openstackclient without a terminal
@@ -136,4 +141,4 @@ def _one(request: Request, image: Image, status: HTTPStatus = HTTPStatus.OK) -> 
     headers = [(b"etag", conditional.etag(image).encode())]
     if status is HTTPStatus.CREATED:
         headers.append((b"location", f"/v2/images/{image.id}".encode()))
-    return encoded_answer(wire.shown_json(image, request.registry.offer), status, headers)
+    return encoded_answer(wire.shown_json(image, offer_of(request.registry)), status, headers)

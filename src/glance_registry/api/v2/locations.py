@@ -6,6 +6,7 @@ from http import HTTPStatus
 from glance_registry.api.request import Request
 from glance_registry.api.responses import Answer, encoded_answer, json_answer
 from glance_registry.api.v2 import conditional, wire
+from glance_registry.api.v2.offer import offer_of
 from glance_registry.api.v2.revise import revise
 from glance_registry.catalogue import images
 from glance_registry.model.access import check_may_see_locations
@@ -21,7 +22,7 @@ async def list_locations(request: Request) -> Answer:
 
 async def create_location(request: Request) -> Answer:
     """Says where the bytes of a queued image lie, and what they are; it is active from then on."""
-    offer = request.registry.offer
+    offer = offer_of(request.registry)
     place = wire.read_location(await request.read_body(), offer)
     image = await revise(request, conditional.guarded(request, first_place(place)))
     return encoded_answer(wire.shown_json(image, offer), HTTPStatus.ACCEPTED)

@@ -136,7 +136,7 @@ def _property_step(change: Change) -> Step:
 
 
 def _locations_step(change: Change, offer: Offer) -> Step:
-    if not offer.show_locations:
+    if not offer.show_multiple_locations:
         raise Forbidden("Locations are invisible here and can be changed by nobody in this way.")
     return _LOCATIONS_STEPS[change.operation](change, offer)
 

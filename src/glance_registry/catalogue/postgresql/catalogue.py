@@ -60,6 +60,7 @@ class ServerCatalogue(Catalogue):
     again while that is safe."""
 
     def __init__(self, url: URL, limits: Limits | None = None, replica: URL | None = None) -> None:
+        super().__init__()
         self._limits = limits or Limits()
         # The server, too, gives up what takes too long, and lets go of the locks of a process that has vanished.
         seconds = max(self._limits.seconds, self._limits.read_seconds + STOP_SECONDS)
@@ -68,7 +69,7 @@ class ServerCatalogue(Catalogue):
         settings = timeouts | PLANNER
         hosts = Hosts(url, settings)
         self._is_full = False  # Whether the last write found no room.
-        self._writers = Connections(hosts, self._limits.writers, self._limits.waiting)
+        self._writers = Connections(hosts, self._limits.writers, self._limits.waiting, **self.image_cache.options)
         self._readers = self._reading(hosts)
         self.long_reads = LongReads()
         self._replica: Replica | None = None
@@ -81,7 +82,8 @@ class ServerCatalogue(Catalogue):
         return Readers(self._connections(hosts, limits.readers), self._connections(hosts, limits.long_readers))
 
     def _connections(self, hosts: Hosts, places: int) -> Connections:
-        return Connections(hosts, places, self._limits.waiting, isolation_level="AUTOCOMMIT")
+        options = {**self.image_cache.options, "isolation_level": "AUTOCOMMIT"}
+        return Connections(hosts, places, self._limits.waiting, **options)
 
     async def read(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         known = self.long_reads.find(operation, args)

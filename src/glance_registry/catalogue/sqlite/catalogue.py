@@ -24,13 +24,15 @@ class SqliteCatalogue(Catalogue):
     """Reads inline, writes grouped. Make it on the event loop that will use it."""
 
     def __init__(self, url: URL, read_seconds: float = READ_SECONDS) -> None:
+        super().__init__()
         create_file(url)
-        open_reader = partial(connect, url, read_only=True)
+        open_writer = partial(connect, url, self.image_cache.options)
+        open_reader = partial(open_writer, read_only=True)
         self._file = File(url)
         try:
             self._reader = open_reader()
             self._budget = Budget(self._reader)
-            self._writer = Writer(partial(connect, url), self._file)
+            self._writer = Writer(open_writer, self._file)
         except Exception as error:
             self._file.close()
             raise translate(error) from error
