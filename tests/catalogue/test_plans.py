@@ -31,7 +31,7 @@ from glance_registry.model.search import read_terms
 
 SMALL, LARGE, MILLION = 1_000, 8_000, 1_000_000
 FEW = 60
-"""Stands for `pages.MOST_GATHERED`, which is meant for a million images."""
+"""Stands for `pages.MAX_GATHERED`, which is meant for a million images."""
 
 VISIBILITIES = ("public", "shared", "private", "community")
 MINE, OTHERS = "mine", ("first", "second", "third")
@@ -215,7 +215,7 @@ def explained(connection: Connection, query: Query, caller: Caller, monkeypatch:
 
     with monkeypatch.context() as patch:
         patch.setattr(Prepared, "all", spy)
-        patch.setattr(pages, "MOST_GATHERED", FEW)
+        patch.setattr(pages, "MAX_GATHERED", FEW)
         images.find(connection, query, caller)
     return sent
 

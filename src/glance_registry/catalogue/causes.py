@@ -7,7 +7,7 @@ import sqlite3
 from msgspec import Struct
 from sqlalchemy import URL
 
-from glance_registry.catalogue.database_url import places
+from glance_registry.catalogue.database_url import addresses
 
 MAX_CAUSE = 500
 """Characters of a cause."""
@@ -41,7 +41,7 @@ def locate(url: URL) -> Database:
 
 
 def _servers(url: URL) -> str:
-    return ",".join(address(host, port) for host, port in places(url))
+    return ",".join(address(host, port) for host, port in addresses(url))
 
 
 def address(host: str | None, port: int | None) -> str:

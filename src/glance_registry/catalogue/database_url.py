@@ -33,14 +33,14 @@ def read_url(text: str) -> URL:
     if ports:
         hosts = [f"{host}:{port}" for host, port in zip(hosts, ports, strict=True)]
     for host in hosts:
-        _place(host)
+        _parse_address(host)
     return url.difference_update_query(["port"]).update_query_dict({"host": hosts})
 
 
-def places(url: URL) -> list[tuple[str | None, int | None]]:
+def addresses(url: URL) -> list[tuple[str | None, int | None]]:
     """Host and port of each server of a URL that was read. None is the driver's own choice: a socket of this
     machine, port 5432."""
-    return [_place(host) for host in _listed(url, "host")] or [(url.host, url.port)]
+    return [_parse_address(host) for host in _listed(url, "host")] or [(url.host, url.port)]
 
 
 def _listed(url: URL, name: str) -> list[str]:
@@ -48,7 +48,7 @@ def _listed(url: URL, name: str) -> list[str]:
     return [part for text in ([given] if isinstance(given, str) else given) for part in text.split(",")]
 
 
-def _place(text: str) -> tuple[str | None, int | None]:
+def _parse_address(text: str) -> tuple[str | None, int | None]:
     found = _HOST.fullmatch(text)
     port = int(found[2]) if found and found[2] else None
     if found is None or (port is not None and not 0 < port < 65_536):

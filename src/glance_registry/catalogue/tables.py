@@ -83,7 +83,7 @@ def sorted_as(key: str, columns: Columns = images.c) -> ColumnElement[Any]:
     """What a list sorts by for a sort key.
 
     A missing text sorts as the empty one and a missing size as -1: both databases agree on the order, and a
-    marker without a value has its place in it.
+    marker without a value has its position in it.
     """
     column: ColumnElement[Any] = columns[key]
     return func.coalesce(column, _STANDS_FOR_NULL[key]) if key in _STANDS_FOR_NULL else column

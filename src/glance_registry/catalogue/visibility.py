@@ -19,7 +19,7 @@ _PROJECT = bindparam("project", type_=images.c.owner.type)
 _MEMBER_STATUS = bindparam("member_status", type_=image_members.c.status.type)
 
 
-class Sight(Enum):
+class Scope(Enum):
     """How far a caller sees."""
 
     ALL = "every image"
@@ -28,22 +28,22 @@ class Sight(Enum):
     PUBLIC = "public images"
 
 
-def sight(caller: Caller) -> Sight:
+def scope_of(caller: Caller) -> Scope:
     if caller.admin or caller.writer:
-        return Sight.ALL
+        return Scope.ALL
     if caller.project is not None:
-        return Sight.PROJECT
-    return Sight.PUBLIC if caller.anonymous else Sight.USER
+        return Scope.PROJECT
+    return Scope.PUBLIC if caller.anonymous else Scope.USER
 
 
-def readable(sight: Sight) -> ColumnElement[bool]:
+def readable(scope: Scope) -> ColumnElement[bool]:
     """The rows that such a caller may see when it knows their id."""
-    match sight:
-        case Sight.ALL:
+    match scope:
+        case Scope.ALL:
             return true()
-        case Sight.PUBLIC:
+        case Scope.PUBLIC:
             return _ordinary(False)
-    return or_(_ordinary(sight is Sight.PROJECT), images.c.visibility == COMMUNITY)
+    return or_(_ordinary(scope is Scope.PROJECT), images.c.visibility == COMMUNITY)
 
 
 class Part(Enum):
@@ -83,7 +83,7 @@ def _viewed_by_admin(caller: Caller, view: View) -> tuple[Part, ...]:
 
 
 def _viewed(caller: Caller, view: View) -> tuple[Part, ...]:
-    """Where a part has images of another visibility than the view's, `filters.shape` leaves them out."""
+    """Where a part has images of another visibility than the view's, `filters.conditions_of` leaves them out."""
     if caller.anonymous:
         # "Without identity: read-only, public images only" (protocol, section 3).
         return (Part.PUBLIC,) if view.visibility in (None, "all", PUBLIC) else ()

@@ -62,12 +62,12 @@ def drop_surplus(connection: Connection, derived: Derived, after: Entry | None, 
     if after is not None:
         statement = statement.where(tuple_(*key) > tuple_(*after))
     entries = [tuple(row) for row in connection.execute(statement)]
-    place = list(derived.table.c.keys()).index("image_number")
-    numbers = {entry[place] for entry in entries}
+    number_column = list(derived.table.c.keys()).index("image_number")
+    numbers = {entry[number_column] for entry in entries}
     # Locked, so that no image changes between the look at it and the end of its entries.
     theirs = connection.execute(ROW.where(images.c.number.in_(numbers)).with_for_update())
     allowed = {row.number: derived.allowed(row) for row in theirs}
-    surplus = [entry for entry in entries if _is_surplus(entry, allowed.get(entry[place], set()))]
+    surplus = [entry for entry in entries if _is_surplus(entry, allowed.get(entry[number_column], set()))]
     _delete(connection, derived.table, surplus)
     return entries[-1] if entries else None
 

@@ -94,9 +94,9 @@ def _locations(row: Row[Any]) -> Iterator[str]:
     except (msgspec.MsgspecError, ValueError) as error:
         yield f"Column locations is not a JSON list of locations: {error}."
         return
-    if any(not place.url for place in locations):
+    if any(not location.url for location in locations):
         yield "A location has no url."
-    ids = [place.id for place in locations]
+    ids = [location.id for location in locations]
     if None in ids or len(set(ids)) < len(ids):
         yield "The locations are not numbered, each by a number of its own."
 

@@ -24,11 +24,11 @@ _STRAY = "The index of words has some under the number {}, which no image has th
 
 _index = table(NAME, column("image_number"), column("words"))
 # As bytes: a damaged text may be no UTF-8.
-_PLACES = "SELECT doc, offset, CAST(term AS BLOB) FROM image_words_places ORDER BY doc, offset"
+_POSITIONS = "SELECT doc, offset, CAST(term AS BLOB) FROM image_words_places ORDER BY doc, offset"
 _TEXTS = f"SELECT number, id, CAST({TEXT} AS BLOB) FROM images WHERE deleted_at IS NULL ORDER BY number"  # noqa: S608
 
-Places = tuple[int, list[tuple[int, bytes]]]
-"""An image's number and its words, each with its place."""
+Positions = tuple[int, list[tuple[int, bytes]]]
+"""An image's number and its words, each with its position."""
 
 
 def faults(connection: Connection) -> Iterator[tuple[str | None, str]]:
@@ -67,7 +67,7 @@ def _on_postgresql(connection: Connection) -> Iterator[tuple[str | None, str]]:
 
 def _on_sqlite(connection: Connection) -> Iterator[tuple[str | None, str]]:
     """Both in the order of the images' numbers."""
-    entries = _places(_stream(connection, text(_PLACES)))
+    entries = _positions(_stream(connection, text(_POSITIONS)))
     entry = next(entries, None)
     for number, image_id, expected in _expected(connection):
         while entry is not None and entry[0] < number:
@@ -84,9 +84,9 @@ def _on_sqlite(connection: Connection) -> Iterator[tuple[str | None, str]]:
         entry = next(entries, None)
 
 
-def _places(rows: Iterator[Any]) -> Iterator[Places]:
+def _positions(rows: Iterator[Any]) -> Iterator[Positions]:
     for number, theirs in groupby(rows, key=lambda row: row[0]):
-        yield number, [(place, word) for _, place, word in theirs]
+        yield number, [(position, word) for _, position, word in theirs]
 
 
 def _expected(connection: Connection) -> Iterator[tuple[int, str, list[tuple[int, bytes]]]]:
@@ -101,7 +101,7 @@ def _expected(connection: Connection) -> Iterator[tuple[int, str, list[tuple[int
                 "INSERT INTO image_words (rowid, words) VALUES (?, CAST(? AS TEXT))",
                 [(number, words) for number, _, words in some],
             )
-            split = dict(_places(iter(other.execute(_PLACES))))
+            split = dict(_positions(iter(other.execute(_POSITIONS))))
             yield from ((number, image_id, split.get(number, [])) for number, image_id, _ in some)
 
 

@@ -48,7 +48,7 @@ class Conditions(Struct, frozen=True):
     without_statuses: tuple[str, ...]
 
 
-def shape(query: Query) -> Conditions:
+def conditions_of(query: Query) -> Conditions:
     return Conditions(
         filters=tuple((wanted.field, wanted.operator) for wanted in query.filters),
         properties=len(query.properties),

@@ -15,7 +15,7 @@ from glance_registry.catalogue.tables import image_properties
 from glance_registry.model.image import Image
 from glance_registry.model.query import TAG
 
-LONGEST_PLAIN = 255
+MAX_PLAIN = 255
 _PREFIX = 192
 
 _INSERT = PreparedWrite(insert(image_properties), image_properties.c.keys())
@@ -27,7 +27,7 @@ _DELETE = PreparedWrite(
 def search_key(value: str) -> str:
     """What stands for a value in the index: itself, or, since PostgreSQL's index entries are short, the start
     of a long one and its SHA-256. A key made so has 256 characters and thus equals no plain value."""
-    if len(value) <= LONGEST_PLAIN:
+    if len(value) <= MAX_PLAIN:
         return value
     return value[:_PREFIX] + sha256(value.encode()).hexdigest()
 

@@ -81,9 +81,9 @@ class ServerCatalogue(Catalogue):
         limits = self._limits
         return Readers(self._connections(hosts, limits.readers), self._connections(hosts, limits.long_readers))
 
-    def _connections(self, hosts: Hosts, places: int) -> Connections:
+    def _connections(self, hosts: Hosts, size: int) -> Connections:
         options = {**self.image_cache.options, "isolation_level": "AUTOCOMMIT"}
-        return Connections(hosts, places, self._limits.waiting, **options)
+        return Connections(hosts, size, self._limits.waiting, **options)
 
     async def read(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         known = self.long_reads.find(operation, args)

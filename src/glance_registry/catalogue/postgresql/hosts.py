@@ -8,7 +8,7 @@ import asyncpg
 from sqlalchemy import URL
 
 from glance_registry.catalogue.causes import address, describe
-from glance_registry.catalogue.database_url import places
+from glance_registry.catalogue.database_url import addresses
 from glance_registry.model.errors import Unavailable
 
 CONNECT_SECONDS = 3
@@ -31,23 +31,23 @@ class Hosts:
     """
 
     def __init__(self, url: URL, settings: dict[str, str], of_several: str = "read-write") -> None:
-        self._places = places(url)
+        self._addresses = addresses(url)
         rest = url.difference_update_query(["host", "port"]).set(drivername="postgresql", host=None, port=None)
         self._dsn = rest.render_as_string(hide_password=False)
         self._options: dict[str, Any] = {"timeout": CONNECT_SECONDS, "server_settings": settings}
-        if len(self._places) > 1 and "target_session_attrs" not in url.query:
+        if len(self._addresses) > 1 and "target_session_attrs" not in url.query:
             self._options["target_session_attrs"] = of_several
         self.failures = 0
         """How often all of them were asked in vain."""
-        self._down = False
+        self._is_down = False
         self._failure: Exception | None = None
         """Why they were asked in vain the last time: the cause for all who take that for an answer."""
         self._asked_at: float | None = None
-        self._door = asyncio.Lock()
+        self._asking = asyncio.Lock()
 
     async def connect(self) -> Any:
         """A new connection of the driver's. Raises what it raises when no server would do, or Unavailable."""
-        if not self._down:
+        if not self._is_down:
             return await self._ask_all()
         return await self._ask_one_at_a_time()
 
@@ -57,7 +57,7 @@ class Hosts:
         self.refuse_if_away(seen)
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
-                await self._door.acquire()
+                await self._asking.acquire()
         except TimeoutError:
             raise Unavailable(NOT_ANSWERING) from self._failure
         try:
@@ -66,12 +66,12 @@ class Hosts:
             return await self._ask_all()
         finally:
             self._asked_at = None
-            self._door.release()
+            self._asking.release()
 
     def refuse_if_away(self, seen: int) -> None:
         """Raise Unavailable when they are away and were asked in vain since there were `seen` failures, or are being
         asked and do not answer soon."""
-        if not self._down:
+        if not self._is_down:
             return
         late = self._asked_at is not None and asyncio.get_running_loop().time() > self._asked_at + PATIENCE_SECONDS
         if late or self.failures != seen:
@@ -81,25 +81,25 @@ class Hosts:
         try:
             connection = await self._ask_in_turn()
         except Exception as error:
-            self._down, self._failure = True, error
+            self._is_down, self._failure = True, error
             await asyncio.sleep(PAUSE_SECONDS)
             self.failures += 1
             raise
-        self._down, self._failure = False, None
+        self._is_down, self._failure = False, None
         return connection
 
     async def _ask_in_turn(self) -> Any:
         failure: Exception = Unavailable(NOT_ANSWERING)
         reasons = []
-        for host, port in list(self._places):
+        for host, port in list(self._addresses):
             try:
                 connection = await asyncpg.connect(self._dsn, host=host, port=port, **self._options)
             except Exception as error:
                 failure = error
                 reasons.append(f"{address(host, port)}: {describe(error)}")
                 continue
-            self._places.remove((host, port))
-            self._places.insert(0, (host, port))
+            self._addresses.remove((host, port))
+            self._addresses.insert(0, (host, port))
             return connection
         if len(reasons) > 1:
             failure.add_note("; ".join(reasons))

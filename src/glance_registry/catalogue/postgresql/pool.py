@@ -70,12 +70,12 @@ def create_engine(hosts: Hosts) -> AsyncEngine:
 
 
 class Connections:
-    """At most `places` connections at a time, and at most `waiting` users who wait for one, each caller in turn."""
+    """At most `size` connections at a time, and at most `waiting` users who wait for one, each caller in turn."""
 
-    def __init__(self, hosts: Hosts, places: int, waiting: int, **options: Any) -> None:
+    def __init__(self, hosts: Hosts, size: int, waiting: int, **options: Any) -> None:
         self._hosts = hosts
         self._engine = create_engine(hosts).execution_options(**options)
-        self._slots = Slots(places, waiting)
+        self._slots = Slots(size, waiting)
         self._idle: list[Open] = []
         self._stopping: set[asyncio.Task[None]] = set()
 

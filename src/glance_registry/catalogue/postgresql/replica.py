@@ -29,7 +29,7 @@ AVOIDED_SECONDS = 5
 
 
 class Position(NamedTuple):
-    """A place in the log: the timeline, which changes with each failover, and the byte."""
+    """A position in the log: the timeline, which changes with each failover, and the byte."""
 
     timeline: int
     byte: int
@@ -145,12 +145,15 @@ class Shared:
 
 
 def end_of_log(connection: Connection) -> Position:
-    """What was acknowledged is before this place."""
+    """What was acknowledged is before this position."""
     return _position(_END_OF_LOG, connection)
 
 
 def check_replayed(connection: Connection, needed: Position) -> None:
-    """Raise Behind unless the server shows what is before this place. What a connection has seen once is remembered."""
+    """Raise Behind unless the server has replayed the log up to this position.
+
+    A connection remembers the position that it has seen.
+    """
     seen: Position = connection.info.get(_KEY, Position(0, 0))
     if seen.timeline >= needed.timeline and seen.byte >= needed.byte:
         return

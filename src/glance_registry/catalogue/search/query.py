@@ -40,14 +40,14 @@ class _Found(FromClause):
 
     inherit_cache = False
 
-    def __init__(self, most: int, one_word: bool) -> None:
+    def __init__(self, limit: int, one_word: bool) -> None:
         self.wanted, self.first, self.behind = (bindparam(name, type_=Text()) for name in (WORDS, _FIRST, _BEHIND))
-        self.most = most
+        self.limit = limit
         self.one_word = one_word
 
 
-def found(most: int, *, one_word: bool) -> Select[Any]:
-    return select(column("number", BigInteger())).select_from(_Found(most, one_word))
+def found(limit: int, *, one_word: bool) -> Select[Any]:
+    return select(column("number", BigInteger())).select_from(_Found(limit, one_word))
 
 
 @compiles(_Found, "sqlite")
@@ -58,17 +58,17 @@ def _found_on_sqlite(element: _Found, compiler: Any, **options: Any) -> str:
     )
     if element.one_word:
         # FTS5 merges the images of all words that begin so before it shows the first one: many milliseconds where very
-        # many images have them. Read place by place there is an end to it.
-        places = f"image_words_places WHERE term >= {first} AND term < {behind}"
-        return f"(SELECT DISTINCT doc AS number FROM {places} LIMIT {element.most})"  # noqa: S608 - constants
-    return f"(SELECT rowid AS number FROM image_words(unhurried({wanted})) LIMIT {element.most})"  # noqa: S608
+        # many images have them. Read row by row there is an end to it.
+        positions = f"image_words_places WHERE term >= {first} AND term < {behind}"
+        return f"(SELECT DISTINCT doc AS number FROM {positions} LIMIT {element.limit})"  # noqa: S608 - constants
+    return f"(SELECT rowid AS number FROM image_words(unhurried({wanted})) LIMIT {element.limit})"  # noqa: S608
 
 
 @compiles(_Found, "postgresql")
 def _found_on_postgresql(element: _Found, compiler: Any, **options: Any) -> str:
     del options["asfrom"]
     wanted = compiler.process(element.wanted, **options)
-    return f"image_words_found(CAST({wanted} AS tsquery), {element.most}) AS found(number)"
+    return f"image_words_found(CAST({wanted} AS tsquery), {element.limit}) AS found(number)"
 
 
 class has_words(ColumnElement[bool]):  # noqa: N801

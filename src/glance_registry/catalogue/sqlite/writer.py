@@ -26,10 +26,10 @@ from glance_registry.model.errors import Overloaded, StorageFull, Unavailable
 
 log = logging.getLogger(__name__)
 
-WAITING_WRITES = 2_000
+MAX_WAITING_WRITES = 2_000
 """Writes that may wait in one process. One more is refused, or the last one of the caller that has most of them."""
 
-LARGEST_BATCH = 256
+MAX_BATCH = 256
 
 BATCH_SECONDS = 0.02
 """After so long a batch takes no more writes: those that it has are answered when it is committed."""
@@ -75,7 +75,7 @@ class Writer(threading.Thread):
         with self._changed:
             if self._finishing:
                 raise Unavailable("The registry is shutting down.")
-            make_room(self._waiting, WAITING_WRITES, key, _refuse)
+            make_room(self._waiting, MAX_WAITING_WRITES, key, _refuse)
             self._waiting.add(_Job(run, answer, loop), key)
             self._changed.notify()
         return await answer
@@ -151,7 +151,7 @@ class Writer(threading.Thread):
     def _write_batch(self) -> list[_Outcome]:
         """Run what waits in one transaction, each job in a savepoint of its own."""
         self._batch = []
-        waited = min(len(self._waiting), LARGEST_BATCH)
+        waited = min(len(self._waiting), MAX_BATCH)
         try:
             self._file.check()
             if not self._is_sound or (not self._is_writable and self._file.is_writable):
@@ -173,7 +173,7 @@ class Writer(threading.Thread):
     def _attempt_in_turn(self) -> list[_Outcome]:
         outcomes: list[_Outcome] = []
         end = time.monotonic() + BATCH_SECONDS
-        while len(outcomes) < LARGEST_BATCH and (job := self._next()) is not None:
+        while len(outcomes) < MAX_BATCH and (job := self._next()) is not None:
             outcomes.append(self._attempt(job))
             if time.monotonic() > end:
                 break
