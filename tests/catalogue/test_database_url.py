@@ -63,7 +63,7 @@ def test_user_password_and_database_survive_several_servers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("database", "database.replica_connection"),
+    ("database", "replica"),
     [
         ("sqlite:///a.sqlite", "postgresql://h/db"),
         ("postgresql://h/db", "sqlite:///a.sqlite"),
