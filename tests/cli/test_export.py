@@ -17,7 +17,7 @@ from tests.cli.conftest import Invoke
 
 from glance_registry.catalogue import images
 from glance_registry.catalogue.images import Kept
-from glance_registry.catalogue.purge import Tombstone, bury
+from glance_registry.catalogue.purge import Tombstone, add_tombstones
 from glance_registry.cli import export as export_command
 from glance_registry.cli.export import BATCH, lines
 from glance_registry.cli.export_format import image_line
@@ -74,7 +74,7 @@ TOMBSTONES = (Tombstone("gone", LONG_AGO), Tombstone("Gone", LONG_AGO + timedelt
 def fill(database: str, kept: Sequence[Kept], tombstones: Sequence[Tombstone] = ()) -> None:
     with opened(database) as (catalogue, runner):
         runner.run(catalogue.write(images.add_all, kept))
-        runner.run(catalogue.write(bury, tombstones))
+        runner.run(catalogue.write(add_tombstones, tombstones))
 
 
 def read(database: str) -> list[Kept]:

@@ -13,7 +13,7 @@ from msgspec import Struct, field
 from glance_registry.app import contract_of
 from glance_registry.catalogue.base import Catalogue, Operation, T
 from glance_registry.catalogue.images import Kept, add_all
-from glance_registry.catalogue.purge import Tombstone, bury
+from glance_registry.catalogue.purge import Tombstone, add_tombstones
 from glance_registry.cli.export_format import LONGEST_LINE, Entry, read_entries, read_line
 from glance_registry.cli.files import opened
 from glance_registry.cli.images_api import Answers
@@ -112,7 +112,7 @@ def _write(batch: list[Kept | Tombstone], catalogue: Catalogue, runner: asyncio.
     images = [item for item in batch if isinstance(item, Kept)]
     tombstones = [item for item in batch if isinstance(item, Tombstone)]
     registered = _write_all(add_all, images, catalogue, runner) if images else 0
-    buried = _write_all(bury, tombstones, catalogue, runner) if tombstones else 0
+    buried = _write_all(add_tombstones, tombstones, catalogue, runner) if tombstones else 0
     outcome.registered += registered
     outcome.tombstones += buried
     outcome.present += len(batch) - registered - buried
