@@ -38,8 +38,7 @@ def read_url(text: str) -> URL:
 
 
 def addresses(url: URL) -> list[tuple[str | None, int | None]]:
-    """Host and port of each server of a URL that was read. None is the driver's own choice: a socket of this
-    machine, port 5432."""
+    """Host and port of each server of a parsed URL. None is the driver's default: a local socket, port 5432."""
     return [_parse_address(host) for host in _listed(url, "host")] or [(url.host, url.port)]
 
 
@@ -57,11 +56,11 @@ def _parse_address(text: str) -> tuple[str | None, int | None]:
 
 
 def parse_url(text: str) -> URL:
-    """A database URL as SQLAlchemy knows it, with the driver that we use. Raises Invalid when we have none."""
+    """Parse a database URL, and set the driver. Raises Invalid, also for another database than ours."""
     try:
         url = read_url(text)
     except (ArgumentError, ValueError):  # ValueError: a port that is no number.
-        # The text may hold a password: it is not repeated.
+        # The message must not repeat the text, which may contain a password.
         raise Invalid("The database URL cannot be read; write sqlite:///FILE or postgresql://USER@HOST/NAME.") from None
     kind = url.get_backend_name()
     if kind == "sqlite":

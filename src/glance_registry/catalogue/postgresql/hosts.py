@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The PostgreSQL servers of a database URL, and which of them a connection is made to."""
+"""The PostgreSQL servers of a database URL, and connections to one of them."""
 
 import asyncio
 from typing import Any
@@ -12,22 +12,22 @@ from glance_registry.catalogue.database_url import addresses
 from glance_registry.model.errors import Unavailable
 
 CONNECT_SECONDS = 3
-"""How long one server may take to let a connection in; then the next one is asked."""
+"""How long a server may take to accept a connection; then the next one is tried."""
 
 PAUSE_SECONDS = 0.2
-"""How long a process waits after it found no server, before it asks again: a failover must not be a flood."""
+"""How long a process waits before it tries all servers again: a failover must not cause a flood of connections."""
 
 PATIENCE_SECONDS = 1
-"""How long others wait while one asks servers that were away: if these hang, the answer takes long."""
+"""How long others wait while one operation tries servers that did not answer before. They may hang."""
 
 NOT_ANSWERING = "The database does not answer."
 
 
 class Hosts:
-    """The servers that a URL names. They are asked in turn, first the one that answered last.
+    """The servers of a URL. They are tried in turn, first the one that answered last.
 
-    `settings` are the servers', for each connection. `of_several` says which kind of server will do when there are
-    several and the URL does not say: the values of libpq's `target_session_attrs`.
+    `settings` are server settings for each connection. `of_several` is libpq's `target_session_attrs`, the kind of
+    server that is wanted, for a URL that has several servers and does not say.
     """
 
     def __init__(self, url: URL, settings: dict[str, str], of_several: str = "read-write") -> None:
@@ -38,21 +38,21 @@ class Hosts:
         if len(self._addresses) > 1 and "target_session_attrs" not in url.query:
             self._options["target_session_attrs"] = of_several
         self.failures = 0
-        """How often all of them were asked in vain."""
+        """How often none of them answered."""
         self._is_down = False
         self._failure: Exception | None = None
-        """Why they were asked in vain the last time: the cause for all who take that for an answer."""
+        """Why none of them answered the last time."""
         self._asked_at: float | None = None
         self._asking = asyncio.Lock()
 
     async def connect(self) -> Any:
-        """A new connection of the driver's. Raises what it raises when no server would do, or Unavailable."""
+        """A new connection of the driver. Raises the driver's error if no server can be used, or Unavailable."""
         if not self._is_down:
             return await self._ask_all()
         return await self._ask_one_at_a_time()
 
     async def _ask_one_at_a_time(self) -> Any:
-        """Servers that were not there: who waits meanwhile takes the outcome for an answer, and does not wait long."""
+        """Try servers that did not answer before. Others wait for the result, for a short time only."""
         seen = self.failures
         self.refuse_if_away(seen)
         try:
@@ -69,8 +69,7 @@ class Hosts:
             self._asking.release()
 
     def refuse_if_away(self, seen: int) -> None:
-        """Raise Unavailable when they are away and were asked in vain since there were `seen` failures, or are being
-        asked and do not answer soon."""
+        """Raise Unavailable if no server answers: tried again after `seen` failures, or being tried for too long."""
         if not self._is_down:
             return
         late = self._asked_at is not None and asyncio.get_running_loop().time() > self._asked_at + PATIENCE_SECONDS

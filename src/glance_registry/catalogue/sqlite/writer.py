@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one thread of a process that writes into an SQLite file.
 
-It takes all writes that are waiting into one transaction: one fsync for all of them. Their callers have turns, write by
-write, also in a transaction that runs: a newcomer need not wait for the next one behind all writes of another caller.
+It runs all waiting writes in one transaction: one fsync for all of them. The callers have turns, and a write that comes
+while the transaction runs still gets into it. So nobody waits behind all writes of another caller.
 """
 
 import asyncio
@@ -27,16 +27,16 @@ from glance_registry.model.errors import Overloaded, StorageFull, Unavailable
 log = logging.getLogger(__name__)
 
 MAX_WAITING_WRITES = 2_000
-"""Writes that may wait in one process. One more is refused, or the last one of the caller that has most of them."""
+"""Writes that may wait in one process. Then the caller with most of them loses one."""
 
 MAX_BATCH = 256
 
 BATCH_SECONDS = 0.02
-"""After so long a batch takes no more writes: those that it has are answered when it is committed."""
+"""After this time a batch takes no more writes and is committed."""
 
 _TURN_SECONDS = 0.0005
-"""How often a writer asks whether another process has ended its transaction, which takes a few milliseconds. SQLite
-itself would ask ever less often, up to ten times a second, and one process would keep the others from writing."""
+"""How often a writer tries again while another process writes, which takes a few milliseconds. SQLite itself would
+try less and less often, down to ten times a second, and one process would block the others."""
 
 
 class _Job(NamedTuple):
@@ -68,7 +68,7 @@ class Writer(threading.Thread):
         """Whether the last write failed because of the database."""
 
     async def submit(self, run: Callable[[Connection], T]) -> T:
-        """Run a write when it is its caller's turn. Raises what it raises, Overloaded or Unavailable."""
+        """Run a write when its caller has a turn. Raises what it raises, Overloaded or Unavailable."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
         key = caller_key.get()
@@ -81,12 +81,12 @@ class Writer(threading.Thread):
         return await answer
 
     def finish(self) -> None:
-        """Wait until all that was submitted is done."""
+        """Wait for all submitted writes, then end the thread."""
         with self._changed:
             self._finishing = True
             self._changed.notify()
         self.join()
-        with suppress(Exception):  # It may have failed, and not have been replaced.
+        with suppress(Exception):  # A connection that failed cannot always be closed.
             self._connection.close()
 
     def run(self) -> None:
@@ -94,7 +94,7 @@ class Writer(threading.Thread):
             try:
                 self._work()
                 return
-            except BaseException as error:  # Whatever it is, the next writes must not wait for ever.
+            except BaseException as error:  # After any error, the next writes must not wait for ever.
                 with suppress(Exception):
                     log.critical("the thread that writes failed; it goes on", exc_info=error)
                 self._is_sound = False
@@ -112,20 +112,20 @@ class Writer(threading.Thread):
             self.has_failed = True
         elif any(outcome.error is None for outcome in outcomes):
             self.has_failed = False
-        with suppress(IndexError, RuntimeError):  # There are none, or their event loop is closed.
+        with suppress(IndexError, RuntimeError):  # There are no outcomes, or the event loop is closed.
             outcomes[0].job.loop.call_soon_threadsafe(_deliver, outcomes)
 
     def _open(self) -> None:
         is_writable = self._file.is_writable
         self._connection = self._open_connection()
         self._driver = driver(self._connection)
-        self._driver.execute("PRAGMA busy_timeout = 0")  # `_begin` waits instead; after it nothing can be busy.
+        self._driver.execute("PRAGMA busy_timeout = 0")  # `_begin` waits instead.
         self._is_writable = is_writable
         self._is_sound = True
 
     def _open_again(self) -> None:
-        """Instead of a connection that failed, or of one that can only read: SQLite opens a file that may not be
-        written for reading, and so it stays for that connection."""
+        """Replace a connection that failed, or one that cannot write because the file was read-only when it was
+        opened."""
         with suppress(Exception):
             self._connection.close()
         self._is_sound = False
@@ -134,14 +134,14 @@ class Writer(threading.Thread):
         self._open()
 
     def _wait(self) -> bool:
-        """Wait for a write; False at the end, when there will be none."""
+        """Wait for a write; False when the thread is to end."""
         with self._changed:
             while not self._waiting and not self._finishing:
                 self._changed.wait()
             return bool(self._waiting)
 
     def _next(self) -> _Job | None:
-        """The job whose turn it is; it is in the batch then."""
+        """Take the next job into the batch, and return it."""
         with self._changed:
             job = self._waiting.take()
         if job is not None:
@@ -149,7 +149,7 @@ class Writer(threading.Thread):
         return job
 
     def _write_batch(self) -> list[_Outcome]:
-        """Run what waits in one transaction, each job in a savepoint of its own."""
+        """Run the waiting jobs in one transaction, each in a savepoint of its own."""
         self._batch = []
         waited = min(len(self._waiting), MAX_BATCH)
         try:
@@ -162,7 +162,7 @@ class Writer(threading.Thread):
         except Exception as error:
             self._rollback()
             reason = translate(error)
-            # Those that were not begun have waited as long, and would fail, too.
+            # The jobs that were not begun would fail, too, and have waited as long.
             while len(self._batch) < waited and self._next() is not None:
                 pass
             if reason is error:
@@ -180,7 +180,7 @@ class Writer(threading.Thread):
         return outcomes
 
     def _begin(self) -> None:
-        """Begin the transaction when no other process is in one."""
+        """Begin the transaction, as soon as no other process has one."""
         deadline = time.monotonic() + BUSY_SECONDS
         while True:
             try:
@@ -196,7 +196,7 @@ class Writer(threading.Thread):
         try:
             outcome = _Outcome(job, result=job.run(self._connection))
         except Exception as error:
-            # A full disk or an I/O error ends the whole transaction: then all of the batch has failed.
+            # A full disk or an I/O error ends the whole transaction: then all jobs of the batch have failed.
             if not self._driver.in_transaction:
                 raise
             self._driver.execute("ROLLBACK TO job")
@@ -205,7 +205,7 @@ class Writer(threading.Thread):
         return outcome
 
     def _rollback(self) -> None:
-        """A connection that cannot even do that is replaced: it might keep its transaction, and the lock, for ever."""
+        """Roll back. If that fails, the connection is replaced: it might hold its lock for ever."""
         if not self._is_sound:
             return
         try:
@@ -219,7 +219,7 @@ class Writer(threading.Thread):
 def _deliver(outcomes: list[_Outcome]) -> None:
     for job, result, error in outcomes:
         if job.answer.done():
-            continue  # The client went away; the write stands.
+            continue  # The client has gone. Its write is committed all the same.
         if error is None:
             job.answer.set_result(result)
         else:
@@ -227,6 +227,6 @@ def _deliver(outcomes: list[_Outcome]) -> None:
 
 
 def _refuse(job: _Job) -> None:
-    """In the event loop; the job has left the queue, so its answer is due from nobody else."""
+    """Answer a job that was removed from the queue. Runs on the event loop."""
     if not job.answer.done():
         job.answer.set_exception(Overloaded())
