@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A page of images: which index leads to it, so that it costs the same however many images there are.
+"""A page of images, and the index that leads to it: its cost does not grow with the number of images.
 
-Lists page by key: the images that follow the marker's (sort value, created_at, id). There are three ways to a
-page, each along an index of `tables.py`:
+A page has the images after the marker's key (sort value, created_at, id). There are three access paths, each along an
+index of `indexes.py`:
 
-- **walk** along the sort order, one branch for each part of what the caller may see, every branch cut at the
-  page's size, then merged. Passed over are the images that a condition without an index leaves out.
-- **property**: along the images of one property, which its index keeps in the default order.
-- **gather**: to all the images that meet a condition, if these are few, which are then sorted.
+- **walk** along the sort order, with one branch for each part of the images that the caller may see. Each branch
+  is limited to the page's size, then they are merged. Images that do not meet a condition without an index are skipped.
+- **property**: along the images with one property, whose index has the default order.
+- **gather**: read all images that meet a condition, if they are few, and sort them.
 
-A statement depends on the query's shape alone: it is built, and compiled, once for each plan.
+A statement does not depend on the query's values: it is built and compiled once for each `Plan`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -57,30 +57,30 @@ from glance_registry.model.image import ACTIVE
 from glance_registry.model.query import Query, Sort
 
 MAX_GATHERED = 2_000
-"""A condition that more images meet is not gathered by: to walk past the others is quicker then."""
+"""If more images meet a condition, a walk that skips the others is quicker than to gather them."""
 
 _DEFAULT_ORDER = (Sort(), Sort(descending=False))
 _LEADING = ("name", "status", "disk_format", "container_format")
-"""Filters whose index keeps the default order; the earlier in this list leads."""
+"""Filters whose index has the default order. The first of these that a query has is used."""
 
 _OWNER = "owner"
-"""The filter whose index knows no parts: a project's images are walked whatever their visibility."""
+"""The filter whose index does not begin with the visibility: it has all images of a project."""
 
 _TIMES = ("created_at", "updated_at")
 _BOUNDED = ("size", *_TIMES)
-"""Filters whose index does not."""
+"""Filters whose index has another order."""
 
 
 class AccessPath(Struct, frozen=True):
-    """How a page is read: along the index of the field `lead` or of the property number `lead`, or from `gathered`,
-    which meet the condition `lead`."""
+    """How a page is read: along the index of the field `lead`, or of the property number `lead`, or from the images
+    `gathered`, which meet the condition `lead`."""
 
     lead: str | int | None = None
     gathered: bool = False
 
 
 class Plan(Struct, frozen=True):
-    """All that a statement depends on."""
+    """Everything that a statement depends on."""
 
     parts: tuple[Part, ...]
     conditions: Conditions
@@ -90,11 +90,10 @@ class Plan(Struct, frozen=True):
 
 
 def page(connection: Connection, query: Query, caller: Caller) -> Sequence[Sequence[Any]]:
-    """The page's rows, fewer than its limit when their documents reach `rows.MAX_PAGE_BYTES`.
+    """The page's rows, fewer than its limit if their documents reach `rows.MAX_PAGE_BYTES`.
 
-    Raises Invalid when the marker is not an image that the caller may see.
-
-    A marker whose image was deleted since the page before still marks its position, so that a walk goes on.
+    Raises Invalid if the marker is not an image that the caller may see. A deleted image is still a marker, so that
+    clients that read page by page can go on.
     """
     position = None if query.page.marker is None else _marker(connection, query, caller)
     settled = _without_fixed_key(query, position)
@@ -108,7 +107,7 @@ def page(connection: Connection, query: Query, caller: Caller) -> Sequence[Seque
     conditions, looked_through = filters.conditions_of(query), parts(caller, query)
     if not looked_through:
         return ()
-    # A project's own images, and those shared with it, are few beside all that meet a condition.
+    # Otherwise the list has a project's own images and those shared with it, which are few.
     path, numbers = AccessPath(), None
     if not BY_VISIBILITY.isdisjoint(looked_through):
         path, numbers = _choose_path(connection, query, conditions, values)
@@ -119,12 +118,12 @@ def page(connection: Connection, query: Query, caller: Caller) -> Sequence[Seque
 
 
 def _keys(sort: Sort, columns: Columns = images.c) -> list[ColumnElement[Any]]:
-    """What the order is made of: the sort keys, then created_at, then id."""
+    """The columns of the order: the sort keys, created_at, id."""
     return [sorted_as(name, columns) for name in sort.order()]
 
 
 def _marker(connection: Connection, query: Query, caller: Caller) -> Sequence[Any]:
-    """The marker's position in the order."""
+    """The marker's values of the columns of the order."""
     statement = _marker_statement(query.sort, scope_of(caller))
     row = statement.first(connection, {"marker": query.page.marker, "project": caller.project})
     if row is None:
@@ -133,9 +132,9 @@ def _marker(connection: Connection, query: Query, caller: Caller) -> Sequence[An
 
 
 def _without_fixed_key(query: Query, position: Sequence[Any] | None) -> tuple[Query, Sequence[Any] | None] | None:
-    """The same question in the default order, when a filter lets images of one value of the sort key through alone:
-    then any index may lead to the page. The marker may have another value: then all of these images come after it,
-    which is a page without a marker, or none does, and nothing is left to ask."""
+    """The same query in the default order, if a filter allows one value of the sort key only: then any index can be
+    used. If the marker has another value, all of these images come after it, and the marker is dropped, or none does,
+    and the result is None."""
     fixed = [wanted.value for wanted in query.filters if (wanted.field, wanted.operator) == (query.sort.key, "eq")]
     if not fixed or query.sort.then or query.sort.key in ("created_at", "id"):
         return query, position
@@ -153,7 +152,7 @@ def _marker_statement(sort: Sort, scope: Scope) -> Prepared:
 def _choose_path(
     connection: Connection, query: Query, conditions: Conditions, values: dict[str, Any]
 ) -> tuple[AccessPath, list[int] | None]:
-    """The way to the page, and the numbers of the images when they are gathered."""
+    """The access path, and the numbers of the gathered images."""
     by_default = query.sort in _DEFAULT_ORDER and query.deleted is False
     if by_default and len(query.properties) == 1 and not query.terms:
         return AccessPath(lead=0), None
@@ -171,7 +170,7 @@ def _choose_path(
 
 
 def _leading_filter(query: Query) -> str | None:
-    """The filter whose index is walked: the rarest, by what is known of images: most are active."""
+    """The filter whose index is used: one that few images meet. Most images are active."""
     equal = {wanted.field: wanted.value for wanted in query.filters if wanted.operator == "eq"}
     if equal.get("status") == ACTIVE and equal.keys() & {"disk_format", "container_format"}:
         del equal["status"]
@@ -181,8 +180,8 @@ def _leading_filter(query: Query) -> str | None:
 
 @lru_cache(maxsize=256)
 def _probes(conditions: Conditions, by_default: bool, limit: int) -> list[tuple[str | None, Prepared]]:
-    """For each condition that an index serves: the numbers of the images that meet it, up to one too many. The limit is
-    no parameter: PostgreSQL plans for it."""
+    """Statements for each condition with an index: the numbers of `limit` + 1 images that meet it. The limit is a
+    literal, because PostgreSQL plans for it."""
     found: list[Select[Any]] = [
         select(image_properties.c.image_number).where(filters.property_is(i)) for i in range(conditions.properties)
     ]
@@ -195,20 +194,20 @@ def _probes(conditions: Conditions, by_default: bool, limit: int) -> list[tuple[
         (None, Prepared(probe.limit(literal_column(str(limit + 1))))) for probe in found
     ]
     if conditions.words:
-        # What the words have led to need not be asked for them once more.
+        # With its name as the lead, the condition on words is not checked again.
         probes.append((search_query.WORDS, Prepared(search_query.found(limit + 1, one_word=conditions.one_word))))
     return probes
 
 
 def _field_probes(conditions: Conditions, by_default: bool) -> Iterator[Select[Any]]:
-    """The filters on fields with an index; in the default order an equality is better walked along its index."""
+    """Statements for filters on fields with an index. In the default order, a walk is better for an equality."""
     for field in ("id", _OWNER, *_LEADING, *_BOUNDED):
         found = [i for i, (name, compare) in enumerate(conditions.filters) if name == field and compare != "ne"]
         walked = by_default and field in _LEADING and any(conditions.filters[i][1] == "eq" for i in found)
         if not found or walked:
             continue
         bounds = [filters.filtered(conditions, i, indexed=True) for i in found]
-        # An id needs no part to be found by, and a project has an index of its own.
+        # The indexes of ids and owners do not begin with the visibility.
         within = () if field in ("id", _OWNER) else (anywhere(),)
         yield select(images.c.number).where(*within, *filters.life(conditions), *bounds)
     if conditions.hidden and not by_default:
@@ -238,7 +237,7 @@ def _statement(plan: Plan) -> PreparedPage:
     if len(branches) == 1:
         clauses, order = branches[0]
         return PreparedPage(_ordered(ROW.where(*clauses), order, plan))
-    # Merged by what the order is made of alone: to carry whole rows of every branch along costs more than the page.
+    # The branches have only the columns of the order: to merge whole rows costs more than to read the page.
     sort_keys = select(images.c.number, *(images.c[name] for name in plan.sort.order()))
     merged = union_all(
         *(select(_ordered(sort_keys.where(*clauses), order, plan).subquery()) for clauses, order in branches)
@@ -248,9 +247,8 @@ def _statement(plan: Plan) -> PreparedPage:
 
 
 def _behind_marker(plan: Plan, part: Part) -> list[tuple[list[ColumnElement[bool]], Sequence[ColumnElement[Any]]]]:
-    """The rows behind the marker, and what is left to order them by, in parts of each of which an index knows the
-    beginning: those that agree with the marker in the sort key, and those that do not. Thousands may agree, in a
-    status for example."""
+    """The rows behind the marker, as clauses and the columns that order them: those with the marker's sort value, of
+    which there may be thousands, and the others. An index leads to the first row of each."""
     keys = _keys(plan.sort)
     if not plan.marked:
         return [([], keys)]
@@ -258,13 +256,13 @@ def _behind_marker(plan: Plan, part: Part) -> list[tuple[list[ColumnElement[bool
         return [([_behind(keys, plan.sort)], keys)]
     key, *ties = keys
     if plan.sort.then:
-        # Only the index of the first key is of use: few images agree in that.
+        # Only the index of the first key is used: few images have the same value of that.
         ties = [*map(unordered, ties)]
     return [([key == _marked(0, key), _behind(ties, plan.sort, first=1)], ties), ([_behind([key], plan.sort)], keys)]
 
 
 def _anywhere(plan: Plan) -> Select[Any]:
-    """The rows of all parts, along whichever way is added to this."""
+    """The rows of all parts. The caller adds the condition that chooses the index."""
     life = filters.life(plan.conditions, unindexed(images.c.deleted_at))
     return ROW.where(in_any(plan.parts), *life, *filters.clauses(plan.conditions, plan.path.lead))
 
@@ -273,21 +271,21 @@ def _along_property(plan: Plan, i: int) -> Select[Any]:
     statement = _anywhere(plan).where(filters.property_is(i), images.c.number == image_properties.c.image_number)
     keys = [image_properties.c.created_at, images.c.id]
     if plan.marked:
-        # No more than the comparison of both keys says, but of one table: so PostgreSQL's index leads to the marker.
+        # Implied by the comparison of both keys, but of one table only: so PostgreSQL's index leads to the marker.
         first = _marked(0, keys[0])
         statement = statement.where(keys[0] <= first if plan.sort.descending else keys[0] >= first)
     return _cut(statement, keys, plan)
 
 
 def _cut(statement: Select[Any], keys: Sequence[ColumnElement[Any]], plan: Plan) -> Select[Any]:
-    """The statement's first rows behind the marker, in order."""
+    """The statement's rows behind the marker, ordered and limited."""
     if plan.marked:
         statement = statement.where(_behind(keys, plan.sort))
     return _ordered(statement, keys, plan)
 
 
 def _behind(keys: Sequence[ColumnElement[Any]], sort: Sort, first: int = 0) -> ColumnElement[bool]:
-    """The rows whose keys come after the marker's, of which these are the parameters from `first` on."""
+    """The rows whose keys come after the marker's; `first` is the number of the first key's parameter."""
     descending = list(sort.order().values())[first : first + len(keys)]
     marked = [_marked(first + i, key) for i, key in enumerate(keys)]
     if len(set(descending)) == 1:
@@ -299,7 +297,7 @@ def _behind(keys: Sequence[ColumnElement[Any]], sort: Sort, first: int = 0) -> C
 def _first_differs_at(
     i: int, keys: Sequence[ColumnElement[Any]], marked: Sequence[ColumnElement[Any]], descending: bool
 ) -> ColumnElement[bool]:
-    """The rows that agree with the marker in the keys before the i-th and come after it by that."""
+    """The rows that have the marker's values in the keys before the i-th, and come after it by the i-th."""
     same = (key == there for key, there in zip(keys[:i], marked[:i], strict=True))
     return and_(*same, keys[i] < marked[i] if descending else keys[i] > marked[i])
 
@@ -312,6 +310,6 @@ def _ordered(statement: Select[Any], keys: Sequence[ColumnElement[Any]], plan: P
     directions = list(plan.sort.order().values())[-len(keys) :]
     order = [key.desc() if descending else key.asc() for key, descending in zip(keys, directions, strict=True)]
     if plan.conditions.deleted is None and plan.sort.key in _TIMES:
-        # No time is null: this names the order of the index that lists of all images have to themselves.
+        # No time is null, but the index for lists of all images has this order of nulls.
         order[0] = order[0].nulls_last() if directions[0] else order[0].nulls_first()
     return statement.order_by(*order).limit(bindparam("limit", type_=BigInteger()))
