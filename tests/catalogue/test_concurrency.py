@@ -9,21 +9,22 @@ from multiprocessing import get_context
 
 import pytest
 from sqlalchemy import Connection
-from tests.catalogue.examples import ADMIN, add_many, after_noon, everything, image, ping
+from tests.catalogue.examples import ADMIN, REGISTRY, add_many, after_noon, everything, image, ping
 
 from glance_registry.catalogue import images, members
 from glance_registry.catalogue.base import Catalogue
+from glance_registry.model.changes import Delete, SetProperties
 from glance_registry.model.contract import CACTUS
 from glance_registry.model.errors import Conflict, Overloaded, Unavailable
-from glance_registry.model.image import Change, Image
+from glance_registry.model.image import Image
 
 
 def test_of_64_changes_of_one_image_each_is_applied_or_a_conflict(loop: asyncio.Runner, catalogue: Catalogue) -> None:
     loop.run(catalogue.write(images.add, image()))
 
     async def change_all() -> list[Image | BaseException]:
-        wanted = [Change(properties={f"p{number}": "x"}) for number in range(64)]
-        writes = (catalogue.write(images.change, "one", change, after_noon(1), ADMIN, CACTUS) for change in wanted)
+        wanted = [SetProperties({f"p{number}": "x"}) for number in range(64)]
+        writes = (catalogue.write(images.change, "one", [each], after_noon(1), ADMIN, REGISTRY) for each in wanted)
         return await asyncio.gather(*writes, return_exceptions=True)
 
     outcomes = loop.run(change_all())
@@ -52,7 +53,7 @@ def test_of_16_who_delete_one_image_one_does(loop: asyncio.Runner, catalogue: Ca
     loop.run(catalogue.write(images.add, image()))
 
     async def remove_all() -> list[Image | BaseException]:
-        writes = (catalogue.write(images.remove, "one", after_noon(1), ADMIN) for _ in range(16))
+        writes = (catalogue.write(images.change, "one", [Delete()], after_noon(1), ADMIN, REGISTRY) for _ in range(16))
         return await asyncio.gather(*writes, return_exceptions=True)
 
     assert sum(isinstance(outcome, Image) for outcome in loop.run(remove_all())) == 1

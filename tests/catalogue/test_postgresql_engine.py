@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Connection, Integer, String, bindparam, cast, select, text
 from sqlalchemy.exc import DBAPIError
-from tests.catalogue.examples import ADMIN, after_noon, everything, image, ping
+from tests.catalogue.examples import ADMIN, REGISTRY, after_noon, everything, image, ping
 from tests.conftest import PostgreSQL
 from tests.processes import free_port
 
@@ -16,9 +16,10 @@ from glance_registry.catalogue.base import Catalogue
 from glance_registry.catalogue.open import open_catalogue
 from glance_registry.catalogue.statements import Prepared
 from glance_registry.catalogue.tables import images as images_table
+from glance_registry.model.changes import SetField, SetProperties
 from glance_registry.model.contract import CACTUS
 from glance_registry.model.errors import StorageFull, Unavailable
-from glance_registry.model.image import Change, Image
+from glance_registry.model.image import Image
 
 
 @pytest.fixture
@@ -97,8 +98,7 @@ def test_statements_that_were_prepared_before_the_schema_changed_are_prepared_an
         return len(images.find(connection, everything(), ADMIN))
 
     def change(ram: int) -> Image:
-        wanted = Change(fields={"min_ram": ram})
-        return loop.run(server.write(images.change, "one", wanted, after_noon(1), ADMIN, CACTUS))
+        return loop.run(server.write(images.change, "one", [SetField("min_ram", ram)], after_noon(1), ADMIN, REGISTRY))
 
     loop.run(server.write(images.add, image()))
     for run in (server.read, server.write):
@@ -192,14 +192,14 @@ def test_two_changes_in_a_deadlock_both_succeed(loop: asyncio.Runner, server: Ca
 
     def change_both(connection: Connection, own: int, first: str, second: str) -> None:
         connection.execute(text("SET LOCAL deadlock_timeout = '20ms'"))
-        wanted = Change(properties={f"by{own}": "x"})
-        images.change(connection, first, wanted, after_noon(own), ADMIN, CACTUS)
+        changes = [SetProperties({f"by{own}": "x"})]
+        images.change(connection, first, changes, after_noon(own), ADMIN, REGISTRY)
         if own not in attempts:
             attempts.append(own)
             connection.execute(text(MEET.format(own=own)))
         else:
             attempts.append(own)
-        images.change(connection, second, wanted, after_noon(own), ADMIN, CACTUS)
+        images.change(connection, second, changes, after_noon(own), ADMIN, REGISTRY)
 
     async def collide() -> None:
         for image_id in ("a", "b"):

@@ -10,6 +10,7 @@ from glance_registry.model.errors import (
     Forbidden,
     Invalid,
     NotFound,
+    PreconditionFailed,
     RegistryError,
     StorageFull,
     TooLarge,
@@ -67,12 +68,6 @@ class TooManyAttempts(RegistryError):
     def __init__(self, sentence: str, seconds: int) -> None:
         super().__init__(sentence)
         self.seconds = seconds
-
-
-class PreconditionFailed(RegistryError):
-    """The image or membership is not the version that If-Match names: somebody else changed it."""
-
-    code = "precondition-failed"
 
 
 STATUSES: dict[type[RegistryError], HTTPStatus] = {

@@ -2,7 +2,7 @@
 """The argument of every handler: one request, and what all requests share."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
@@ -14,10 +14,14 @@ from glance_registry.api.errors import RequestTimeout
 from glance_registry.api.metrics import Metrics
 from glance_registry.api.networks import Network
 from glance_registry.api.render_cache import RenderCache
+from glance_registry.catalogue import images
 from glance_registry.catalogue.base import Catalogue
 from glance_registry.model.access import Caller
+from glance_registry.model.changes import ANY, Change, Precondition
 from glance_registry.model.contract import Contract
 from glance_registry.model.errors import Invalid, TooLarge
+from glance_registry.model.image import Image
+from glance_registry.model.rules import Rules
 from glance_registry.settings import Settings
 
 T = TypeVar("T")
@@ -70,6 +74,13 @@ class Request(StarletteRequest):
     def address(self) -> str:
         """The client's IP address; empty when the server does not know it."""
         return self.client.host if self.client else ""
+
+    async def change_image(self, changes: Sequence[Change], rules: Rules, condition: Precondition = ANY) -> Image:
+        """The image that the path names after these changes. Raises what `images.change` raises."""
+        registry = self.registry
+        return await registry.catalogue.write(
+            images.change, self.image_id, changes, registry.now(), self.caller, rules, condition
+        )
 
     async def has_body(self) -> bool:
         """Whether the body is not empty; it is read no further than to its first byte.

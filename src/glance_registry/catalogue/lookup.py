@@ -13,7 +13,7 @@ from glance_registry.model.errors import NotFound
 
 _BY_ID = ROW.where(images.c.id == bindparam("image_id"))
 _VISIBLE_BY_ID = {scope: Prepared(_BY_ID.where(readable(scope))) for scope in Scope}
-_BY_ID_TO_CHANGE = PreparedWrite(_BY_ID.with_for_update())
+_LOCKED_BY_ID = {scope: PreparedWrite(_BY_ID.where(readable(scope)).with_for_update(of=images)) for scope in Scope}
 
 
 def seen(connection: Connection, image_id: str, caller: Caller) -> Stored:
@@ -24,9 +24,10 @@ def seen(connection: Connection, image_id: str, caller: Caller) -> Stored:
     return cache_of(connection).load(row)
 
 
-def locked(connection: Connection, image_id: str) -> Stored:
-    """An image that is not deleted, locked against other changes. Raises NotFound."""
-    rows = _BY_ID_TO_CHANGE.run(connection, {"image_id": image_id}).rows
+def locked(connection: Connection, image_id: str, caller: Caller) -> Stored:
+    """An image that is not deleted, locked against other changes. Raises NotFound when there is none that the caller
+    may see."""
+    rows = _LOCKED_BY_ID[scope_of(caller)].run(connection, {"image_id": image_id, "project": caller.project}).rows
     if not rows or (stored := as_stored(rows[0])).image.deleted:
         raise NotFound("Image not found")
     return stored

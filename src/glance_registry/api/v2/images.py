@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Calls on images of the Images API v2: parse, run one operation, answer."""
 
+from collections.abc import Sequence
 from http import HTTPStatus
 
 import msgspec
@@ -12,14 +13,13 @@ from glance_registry.api.v2 import conditional, wire
 from glance_registry.api.v2.offer import offer_of
 from glance_registry.api.v2.patch import read_patch
 from glance_registry.api.v2.query import read_query
-from glance_registry.api.v2.revise import revise
 from glance_registry.catalogue import images
 from glance_registry.model.access import owner_of_new
-from glance_registry.model.changes import Step, add_tag, all_of, check_may_create, deletion, remove_tag
-from glance_registry.model.errors import Forbidden, Invalid, NotFound
+from glance_registry.model.changes import AddTag, Change, Deactivate, Delete, FillEmpty, Reactivate, RemoveTag
+from glance_registry.model.errors import Forbidden, NotFound
 from glance_registry.model.image import ACTIVE, Image
-from glance_registry.model.locations import emptied
-from glance_registry.model.status import QUEUED, deactivated, reactivated
+from glance_registry.model.rules import ImagesRules, check_change
+from glance_registry.model.status import DELETED, QUEUED
 
 BYTES = "application/octet-stream"
 
@@ -57,7 +57,7 @@ async def create_image(request: Request) -> Answer:
     image_id, given_owner = fields.pop("id", None) or registry.new_id(), fields.pop("owner", None)
     owner = given_owner if given_owner is not None else owner_of_new(request.caller, None)
     image = Image(id=image_id, created_at=now, updated_at=now, status=QUEUED, owner=owner, **fields)
-    check_may_create(request.caller, image, registry.contract)
+    check_change(request.caller, None, image, ImagesRules(registry.contract))
     added = await registry.catalogue.write(images.add, image, registry.settings.limits.images_per_owner)
     return _one(request, added, HTTPStatus.CREATED)
 
@@ -65,37 +65,37 @@ async def create_image(request: Request) -> Answer:
 async def update_image(request: Request) -> Answer:
     """Changes an image: a list of operations on its attributes, all of them or none."""
     content_type = request.headers.get("content-type", "")
-    step = read_patch(await request.read_body(), content_type, offer_of(request.registry))
-    return _one(request, await _revise(request, step))
+    changes = read_patch(await request.read_body(), content_type, offer_of(request.registry))
+    return _one(request, await _change(request, changes))
 
 
 async def delete_image(request: Request) -> Answer:
     """Deletes an image for good; its id is never used again."""
-    await _revise(request, deletion(request.registry.now()))
+    await _change(request, [Delete(DELETED)])
     return empty_answer()
 
 
 async def update_tag(request: Request) -> Answer:
     """Gives an image a tag, if it has it not already."""
-    await _revise(request, add_tag(request.parts["tag"]))
+    await _change(request, [AddTag(request.parts["tag"])])
     return empty_answer()
 
 
 async def delete_tag(request: Request) -> Answer:
     """Takes a tag from an image."""
-    await _revise(request, remove_tag(request.parts["tag"]))
+    await _change(request, [RemoveTag(request.parts["tag"])])
     return empty_answer()
 
 
 async def create_deactivation(request: Request) -> Answer:
     """Keeps everybody from an image's bytes until it is reactivated."""
-    await _revise(request, deactivated)
+    await _change(request, [Deactivate()])
     return empty_answer()
 
 
 async def delete_deactivation(request: Request) -> Answer:
     """Gives a deactivated image's bytes free again."""
-    await _revise(request, reactivated)
+    await _change(request, [Reactivate()])
     return empty_answer()
 
 
@@ -122,19 +122,13 @@ async def replace_file(request: Request) -> Answer:
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != BYTES:
         raise UnsupportedType(f"The Content-Type of an image's bytes must be {BYTES}.", (BYTES,))
     announced = request.headers.get("x-openstack-image-size") or request.headers.get("content-length", "0")
-    await _revise(request, all_of([lambda image: _check_announced(image, announced), emptied]))
+    await _change(request, [FillEmpty()], announced)
     return empty_answer()
 
 
-def _check_announced(image: Image, announced: str) -> Image:
-    """The image, unless the client said that more bytes would come than none. Raises Invalid."""
-    if announced.strip("0"):
-        raise Invalid("The body is empty, but its announced size is another than 0.")
-    return image
-
-
-async def _revise(request: Request, step: Step) -> Image:
-    return await revise(request, conditional.guarded(request, step))
+async def _change(request: Request, changes: Sequence[Change], announced_size: str = "0") -> Image:
+    condition = conditional.precondition(request, announced_size)
+    return await request.change_image(changes, ImagesRules(request.registry.contract), condition)
 
 
 def _one(request: Request, image: Image, status: HTTPStatus = HTTPStatus.OK) -> Answer:

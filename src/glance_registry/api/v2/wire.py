@@ -13,7 +13,7 @@ from glance_registry.api.v2.offer import Offer
 from glance_registry.model.changes import as_tags
 from glance_registry.model.errors import Forbidden, Invalid
 from glance_registry.model.image import ACTIVE, LONGEST_NAME, SHARED, Image, Location
-from glance_registry.model.locations import Place, has_credentials
+from glance_registry.model.locations import GivenLocation, has_credentials
 from glance_registry.model.member import Member
 from glance_registry.model.status import DEACTIVATED
 
@@ -103,18 +103,18 @@ def as_property(name: str, value: Any) -> str | None:
     raise Invalid(f"Property '{name}' must be a string.")
 
 
-def read_location(body: bytes, offer: Offer) -> Place:
+def read_location(body: bytes, offer: Offer) -> GivenLocation:
     """The location that a client of version 2.17 adds. Raises Invalid."""
     value = {"metadata": {}, **read_object(body)}
     offer.schemas.check_part({"locations": [value]})
-    return read_place(value)
+    return as_location(value)
 
 
-def read_place(value: Mapping[str, Any]) -> Place:
+def as_location(value: Mapping[str, Any]) -> GivenLocation:
     """A location that its schema allows."""
     given: Mapping[str, Any] = value.get("validation_data", {})
     claims = {name: claim.lower() if isinstance(claim, str) else int(claim) for name, claim in given.items()}
-    return Place(url=value["url"], metadata=value.get("metadata", {}), claims=claims)
+    return GivenLocation(url=value["url"], metadata=value.get("metadata", {}), claims=claims)
 
 
 def read_invitation(body: bytes) -> str:
@@ -175,7 +175,7 @@ _HIDDEN = frozenset({"locations", "direct_url"})
 
 
 def shown_locations(locations: Sequence[Location]) -> list[ShownLocation]:
-    return [ShownLocation(place.url, place.metadata) for place in locations if place.status == ACTIVE]
+    return [ShownLocation(location.url, location.metadata) for location in locations if location.status == ACTIVE]
 
 
 def shown_member(image: Image, member: Member) -> ListedMember:
