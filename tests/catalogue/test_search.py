@@ -63,7 +63,7 @@ class Held:
 
     def keep(self, fields: Sequence[dict[str, Any]]) -> list[Image]:
         kept = [image(f"i{(number := next(self._numbers))}", number, **each) for each in fields]
-        self.write(images.add_all, [images.Kept(each) for each in kept])
+        self.write(images.add_all, [images.ImageRecord(each) for each in kept])
         return kept
 
     def clear(self, kept: Sequence[Image]) -> None:

@@ -16,17 +16,16 @@ _VISIBLE_BY_ID = {scope: Prepared(_BY_ID.where(readable(scope))) for scope in Sc
 _LOCKED_BY_ID = {scope: PreparedWrite(_BY_ID.where(readable(scope)).with_for_update(of=images)) for scope in Scope}
 
 
-def seen(connection: Connection, image_id: str, caller: Caller) -> Stored:
-    """An image, deleted or not. Raises NotFound when there is none that the caller may see."""
+def read_visible(connection: Connection, image_id: str, caller: Caller) -> Stored:
+    """An image, deleted or not. Raises NotFound if the caller may not see it."""
     row = _VISIBLE_BY_ID[scope_of(caller)].first(connection, {"image_id": image_id, "project": caller.project})
     if row is None:
         raise NotFound("Image not found")
     return cache_of(connection).load(row)
 
 
-def locked(connection: Connection, image_id: str, caller: Caller) -> Stored:
-    """An image that is not deleted, locked against other changes. Raises NotFound when there is none that the caller
-    may see."""
+def lock_visible(connection: Connection, image_id: str, caller: Caller) -> Stored:
+    """An image that is not deleted, locked against other changes. Raises NotFound if the caller may not see it."""
     rows = _LOCKED_BY_ID[scope_of(caller)].run(connection, {"image_id": image_id, "project": caller.project}).rows
     if not rows or (stored := as_stored(rows[0])).image.deleted:
         raise NotFound("Image not found")

@@ -93,7 +93,7 @@ async def _page(request: Request, render: Callable[[Image], bytes]) -> Answer:
 
 
 async def _following(
-    request: Request, render: Callable[[Image], bytes], query: Query, found: images.Found
+    request: Request, render: Callable[[Image], bytes], query: Query, found: images.ImagePage
 ) -> AsyncIterator[bytes]:
     """The rest of a page after its first images, a part for each read, to the end of the JSON."""
     while found.cut:
