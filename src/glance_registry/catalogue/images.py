@@ -78,8 +78,10 @@ def find(connection: Connection, query: Query, caller: Caller) -> ImagePage:
 
 
 def add(connection: Connection, image: Image, max_images: int = 0) -> Image:
-    """Register an image. Raises Conflict if its id was ever used before, TooLarge if its owner has `max_images`
-    images (0: no limit)."""
+    """Register an image.
+
+    Raises Conflict if its id was ever used before, TooLarge if its owner has `max_images` images (0: no limit).
+    """
     if _ID_TAKEN.run(connection, {"image_id": image.id}).rows:
         raise Conflict(f"Image with identifier {image.id} already exists!")
     if max_images and image.owner is not None:

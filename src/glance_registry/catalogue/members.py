@@ -103,8 +103,10 @@ class Membership(NamedTuple):
 
 
 def find_of_shared(connection: Connection, image_id: str, caller: Caller) -> tuple[Image, list[Member]]:
-    """A shared image and its members; a member sees only itself. Raises NotFound, or Forbidden if the image is not
-    shared."""
+    """A shared image and its members; a member sees only itself.
+
+    Raises NotFound, or Forbidden if the image is not shared.
+    """
     number, image = _shared(connection, image_id, caller)
     return image, _known_to(caller, image, _members(connection, number))
 
@@ -112,8 +114,10 @@ def find_of_shared(connection: Connection, image_id: str, caller: Caller) -> tup
 def invite(
     connection: Connection, image_id: str, member_id: str, now: datetime, caller: Caller, condition: Precondition = ANY
 ) -> Membership:
-    """Add a project as a member of a shared image, whose status is pending. Raises Conflict if it is one already,
-    NotFound, Forbidden, PreconditionFailed (for all members) or TooLarge."""
+    """Add a project as a member of a shared image, whose status is pending.
+
+    Raises Conflict if it is one already, NotFound, Forbidden, PreconditionFailed (for all members) or TooLarge.
+    """
     number, image = _shared(connection, image_id, caller, lock=True)
     check_may_invite(caller, image)
     members = _by_id(connection, number)

@@ -165,8 +165,11 @@ def as_stored(row: Sequence[Any]) -> Stored:
 
 
 def _properties(texts: str, nulls: str | None) -> dict[str, str | None]:
-    """All properties. An older release does not know the column `nulls`: it may have given one of these properties a
-    value, or have deleted the image, without changing that."""
+    """All properties.
+
+    An older release does not know the column `nulls`: it may have given one of these properties a value, or have
+    deleted the image, without changing that.
+    """
     properties: dict[str, str | None] = _read_properties(texts)
     if nulls is not None:
         properties = {**dict.fromkeys(_read_names(nulls)), **properties}

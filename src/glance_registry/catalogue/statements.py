@@ -124,6 +124,8 @@ class PreparedWrite:
 
 
 def driver(connection: Connection) -> Any:
-    """The driver's own connection, for constant statements, and on SQLite for BEGIN and COMMIT, which SQLAlchemy does
-    not send."""
+    """The driver's own connection, for constant statements.
+
+    On SQLite also for BEGIN and COMMIT, which SQLAlchemy does not send.
+    """
     return connection.connection.driver_connection

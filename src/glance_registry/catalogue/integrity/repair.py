@@ -31,8 +31,11 @@ class Derived(Struct, frozen=True):
         return set() if allowed and row[_DELETED_AT] is not None else allowed
 
     def allowed(self, row: Sequence[Any]) -> set[Entry] | None:
-        """The entries that an image's row may have. A deleted image may have some: older releases did not remove its
-        properties, nor their entries. A purge removes both."""
+        """The entries that an image's row may have.
+
+        A deleted image may have some: older releases did not remove its properties, nor their entries. A purge removes
+        both.
+        """
         try:
             stored = as_stored(row)
         except (MsgspecError, ValueError, TypeError, OverflowError):

@@ -84,8 +84,11 @@ def _parameter(value: Any) -> Any:
 
 
 def clauses(conditions: Conditions, *leads: str | int | None) -> list[ColumnElement[bool]]:
-    """All conditions but the one on `deleted_at`. Only those on fields in `leads` may choose an index. A property whose
-    number is in `leads` is left out: the caller reads along its index."""
+    """All conditions but the one on `deleted_at`.
+
+    Only those on fields in `leads` may choose an index. A property whose number is in `leads` is left out: the caller
+    reads along its index.
+    """
     found: list[ColumnElement[bool]] = []
     if conditions.hidden is not None:
         hidden = images.c.os_hidden if HIDDEN in leads else unindexed(images.c.os_hidden)
@@ -129,8 +132,10 @@ def property_is(i: int, rows: FromClause = image_properties) -> ColumnElement[bo
 
 
 def _has_property(i: int) -> ColumnElement[bool]:
-    """Whether an image has the i-th property, checked for each image of a walk. Without the offset, PostgreSQL would
-    first collect all images that have it."""
+    """Whether an image has the i-th property, checked for each image of a walk.
+
+    Without the offset, PostgreSQL would first collect all images that have it.
+    """
     rows = image_properties.alias()
     found = select(rows.c.image_number).where(
         property_is(i, rows), rows.c.created_at == images.c.created_at, rows.c.image_number == images.c.number

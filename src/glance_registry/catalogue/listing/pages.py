@@ -72,8 +72,11 @@ _BOUNDED = ("size", *_TIMES)
 
 
 class AccessPath(Struct, frozen=True):
-    """How a page is read: along the index of the field `lead`, or of the property number `lead`, or from the images
-    `gathered`, which meet the condition `lead`."""
+    """How a page is read.
+
+    Along the index of the field `lead`, or of the property number `lead`, or from the images `gathered`, which meet the
+    condition `lead`.
+    """
 
     lead: str | int | None = None
     gathered: bool = False
@@ -132,9 +135,11 @@ def _marker(connection: Connection, query: Query, caller: Caller) -> Sequence[An
 
 
 def _without_fixed_key(query: Query, position: Sequence[Any] | None) -> tuple[Query, Sequence[Any] | None] | None:
-    """The same query in the default order, if a filter allows one value of the sort key only: then any index can be
-    used. If the marker has another value, all of these images come after it, and the marker is dropped, or none does,
-    and the result is None."""
+    """The same query in the default order, if a filter allows one value of the sort key only.
+
+    Then any index can be used. If the marker has another value, all of these images come after it, and the marker is
+    dropped, or none does, and the result is None.
+    """
     fixed = [wanted.value for wanted in query.filters if (wanted.field, wanted.operator) == (query.sort.key, "eq")]
     if not fixed or query.sort.then or query.sort.key in ("created_at", "id"):
         return query, position
@@ -180,8 +185,10 @@ def _leading_filter(query: Query) -> str | None:
 
 @lru_cache(maxsize=256)
 def _probes(conditions: Conditions, by_default: bool, limit: int) -> list[tuple[str | None, Prepared]]:
-    """Statements for each condition with an index: the numbers of `limit` + 1 images that meet it. The limit is a
-    literal, because PostgreSQL plans for it."""
+    """Statements for each condition with an index: the numbers of images that meet it.
+
+    They find `limit` + 1 images at most. The limit is a literal, because PostgreSQL plans for it.
+    """
     found: list[Select[Any]] = [
         select(image_properties.c.image_number).where(filters.property_is(i)) for i in range(conditions.properties)
     ]
@@ -247,8 +254,11 @@ def _statement(plan: Plan) -> PreparedPage:
 
 
 def _behind_marker(plan: Plan, part: Part) -> list[tuple[list[ColumnElement[bool]], Sequence[ColumnElement[Any]]]]:
-    """The rows behind the marker, as clauses and the columns that order them: those with the marker's sort value, of
-    which there may be thousands, and the others. An index leads to the first row of each."""
+    """The rows behind the marker, as clauses and the columns that order them.
+
+    Those with the marker's sort value, of which there may be thousands, are apart from the others: an index leads to
+    the first row of each.
+    """
     keys = _keys(plan.sort)
     if not plan.marked:
         return [([], keys)]

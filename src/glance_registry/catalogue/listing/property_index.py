@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The index of properties and tags: one narrow row for each one of an image, written with the image's row.
 
-A tag is a property without a name. A property without a value has no row, because no filter can name it."""
+A tag is a property without a name. A property without a value has no row, because no filter can name it.
+"""
 
 from collections.abc import Iterable
 from hashlib import sha256
@@ -25,8 +26,11 @@ _DELETE = PreparedWrite(
 
 
 def search_key(value: str) -> str:
-    """The key of a value in the index: the value, or the start of a long one and its SHA-256, because entries of
-    PostgreSQL's indexes are short. The latter has 256 characters, so it does not equal any plain value."""
+    """The key of a value in the index: the value, or the start of a long one and its SHA-256.
+
+    Entries of PostgreSQL's indexes are short. The key of a long value has 256 characters, so it does not equal any
+    plain value.
+    """
     if len(value) <= MAX_PLAIN:
         return value
     return value[:_PREFIX] + sha256(value.encode()).hexdigest()

@@ -56,8 +56,10 @@ a list for each request takes longer than to read it."""
 
 
 class ServerCatalogue(Catalogue):
-    """Reads in autocommit, on a replica if one is new enough; writes in a transaction, which is run again if it is
-    safe."""
+    """Reads in autocommit, on a replica if one is new enough; writes in a transaction.
+
+    A transaction is run again if it is safe.
+    """
 
     def __init__(self, url: URL, limits: Limits | None = None, replica: URL | None = None) -> None:
         super().__init__()

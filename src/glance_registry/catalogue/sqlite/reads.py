@@ -36,8 +36,10 @@ MAX_WAITING_READS = 200
 
 
 class Budget:
-    """Interrupts a read on the event loop that takes too many steps, says that it may take long, or finds a large
-    page."""
+    """Interrupts a read on the event loop that is too long.
+
+    It takes too many steps, says that it may take long, or finds a large page.
+    """
 
     def __init__(self, reader: Connection) -> None:
         connection = driver(reader)

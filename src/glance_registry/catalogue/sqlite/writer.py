@@ -124,8 +124,7 @@ class Writer(threading.Thread):
         self._is_sound = True
 
     def _open_again(self) -> None:
-        """Replace a connection that failed, or one that cannot write because the file was read-only when it was
-        opened."""
+        """Replace a connection that failed, or one to a file that was read-only when it was opened."""
         with suppress(Exception):
             self._connection.close()
         self._is_sound = False
