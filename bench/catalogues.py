@@ -15,7 +15,7 @@ from uuid import UUID
 from msgspec import Struct
 from msgspec.structs import replace
 
-from glance_registry.catalogue.images import Kept
+from glance_registry.catalogue.images import ImageRecord
 from glance_registry.model.image import ACTIVE, PUBLIC, SHARED, Image, Location
 from glance_registry.model.member import Member
 
@@ -95,7 +95,7 @@ _NETWORK_CARDS = _Choice({"virtio": 92, "e1000": 8})
 _ROLES = ("web", "db", "cache", "build", "worker", "gateway", "mail", "batch", "proxy", "log")
 
 
-def catalogue(first: int, end: int, seed: int = SEED) -> Iterator[Kept]:
+def catalogue(first: int, end: int, seed: int = SEED) -> Iterator[ImageRecord]:
     """The images of these numbers and their members, in the order of their registration."""
     return (kept(number, seed) for number in range(first, end))
 
@@ -110,16 +110,16 @@ def registered_at(number: int) -> datetime:
     return _START + timedelta(seconds=_SECONDS_BETWEEN * number)
 
 
-def kept(number: int, seed: int = SEED) -> Kept:
+def kept(number: int, seed: int = SEED) -> ImageRecord:
     """One image and its members."""
     chance = random.Random(seed * 1_000_000_007 + number)
     image = _image(chance, number)
     if number not in NEVER_DELETED and not image.protected and chance.random() < _DELETED:
-        return Kept(_deleted(chance, image))
+        return ImageRecord(_deleted(chance, image))
     members = chance.choices(_PROJECTS) if chance.random() < _WITH_MEMBERS else []
     image = _named_by_measures(image, number)
     names = sorted({*((TENANT,) if number in _SHARED else ()), *members} - {image.owner})
-    return Kept(image, tuple(Member(member_id=name, can_share=False) for name in names))
+    return ImageRecord(image, tuple(Member(member_id=name, can_share=False) for name in names))
 
 
 def registration(image: Image) -> dict[str, Any]:

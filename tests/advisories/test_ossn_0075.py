@@ -55,7 +55,7 @@ def test_a_purged_image_leaves_no_trace_for_a_later_one(context: Client) -> None
 def test_a_purged_image_that_was_imported_leaves_no_property_for_a_later_one(context: Client) -> None:
     """An import may bring deleted images that still have their properties."""
     deleted = Image(id=ID, created_at=LATER, updated_at=LATER, deleted_at=LATER, properties={"k": "v"})
-    assert context.operate(images.add_all, [images.Kept(deleted)]) == 1
+    assert context.operate(images.add_all, [images.ImageRecord(deleted)]) == 1
     assert context.operate(purge, LATER + timedelta(days=1), LATER, 100) == 1
 
     new = context.caller("owner").add()

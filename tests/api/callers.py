@@ -87,13 +87,13 @@ class Registry:
         ids = {who: str(uuid4()) for who in CALLERS}
         fields = {**{name: value for name, value in kind.items() if name != "members"}, **more}
         wanted = [
-            images.Kept(Image(**{**_fields(IMAGE), **fields, "id": image_id}), kind["members"])
+            images.ImageRecord(Image(**{**_fields(IMAGE), **fields, "id": image_id}), kind["members"])
             for image_id in ids.values()
         ]
         assert self._open.operate(images.add_all, wanted) == len(ids)
         return ids
 
-    def kept(self) -> dict[str, images.Kept]:
+    def kept(self) -> dict[str, images.ImageRecord]:
         """All that the catalogue keeps, by image id."""
         return {kept.image.id: kept for kept in self._open.operate(images.after, None, "", 10_000)}
 

@@ -30,7 +30,7 @@ def _seldom(usual: Any, *rare: Any) -> Any:
     return usual if DICE.random() < 0.92 else DICE.choice(rare)
 
 
-def _kept(number: int) -> images.Kept:
+def _kept(number: int) -> images.ImageRecord:
     created = START + timedelta(seconds=number // 3)
     deleted = _seldom(None, created)
     properties = {"os": _seldom("linux", "", "x" * 300), **_seldom({}, {"arch": "arm"}, {"arch": "x86"})}
@@ -50,7 +50,7 @@ def _kept(number: int) -> images.Kept:
         updated_at=created + timedelta(seconds=_seldom(0, 1, 100, 1_000)),
         deleted_at=deleted,
     )
-    return images.Kept(image, () if image.visibility == PRIVATE else _seldom((), (Member(member_id="me"),)))
+    return images.ImageRecord(image, () if image.visibility == PRIVATE else _seldom((), (Member(member_id="me"),)))
 
 
 KEPT = [_kept(number) for number in range(CROWD)]
@@ -95,7 +95,7 @@ ASKS = st.builds(
 )
 
 
-def _lists(ask: Ask, kept: images.Kept) -> bool:
+def _lists(ask: Ask, kept: images.ImageRecord) -> bool:
     image, filters = kept.image, ask.filters
     shared = image.visibility == SHARED and Member(member_id=ask.project or "") in kept.members
     own = ask.project is not None and (image.owner == ask.project or shared)

@@ -27,7 +27,7 @@ def _image(number: int, **fields: Any) -> Image:
 
 
 def _insert(client: Client, *wanted: Image, members: tuple[Member, ...] = ()) -> None:
-    client.operate(images.add_all, [images.Kept(image, members) for image in wanted])
+    client.operate(images.add_all, [images.ImageRecord(image, members) for image in wanted])
 
 
 def _settings(database: str, **more: Any) -> Settings:

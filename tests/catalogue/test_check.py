@@ -138,7 +138,7 @@ DAMAGE = [
         *("image_members", None, "Member 'n' is one of the image number 77, which is not there."),
     ),
     Planted("UPDATE tombstones SET id = 'one'", *("ids", "one", "The image is there although its id was purged.")),
-    changed("id = 'a b'", "The id is none that a client could ask for.")._replace(image_id="a b"),
+    changed("id = 'a b'", "The id has characters that a URL cannot carry.")._replace(image_id="a b"),
 ]
 
 

@@ -15,7 +15,7 @@ from tests.options import make_settings
 from glance_registry.catalogue import clock, images
 from glance_registry.catalogue.base import Catalogue
 from glance_registry.catalogue.clock import MAX_LEAD, NEWEST, NEWEST_UNTIL
-from glance_registry.catalogue.images import Kept
+from glance_registry.catalogue.images import ImageRecord
 from glance_registry.catalogue.open import open_catalogue
 from glance_registry.model.changes import Delete, SetField
 from glance_registry.model.status import DELETED
@@ -104,7 +104,7 @@ def test_a_clock_that_was_far_ahead_is_not_followed_and_is_in_the_log_once(
     loop: asyncio.Runner, catalogue: Catalogue, caplog: pytest.LogCaptureFixture
 ) -> None:
     far = NOON + MAX_LEAD + timedelta(days=365)
-    loop.run(catalogue.write(images.add_all, [Kept(image("far")), Kept(image("near", at=60_000_000))]))
+    loop.run(catalogue.write(images.add_all, [ImageRecord(image("far")), ImageRecord(image("near", at=60_000_000))]))
     loop.run(catalogue.write(images.change, "far", [SetField("name", "a")], far, ADMIN, IMAGES))
     clock._warned.clear()
 

@@ -5,7 +5,7 @@ import pytest
 from tests.options import make_settings
 
 from glance_registry.app import build
-from glance_registry.catalogue.database_url import parse_url, places
+from glance_registry.catalogue.database_url import addresses, parse_url
 from glance_registry.model.errors import Invalid
 from glance_registry.settings import SETTINGS, masked
 
@@ -32,9 +32,9 @@ TWO = [("h1", 5432), ("h2", 5433)]
 def test_the_servers_of_a_url_are_found(text: str, expected: list[tuple[str, int]]) -> None:
     url = parse_url(text)
 
-    assert places(url) == expected
+    assert addresses(url) == expected
     assert url.database == "db"
-    assert places(parse_url(url.render_as_string(hide_password=False))) == expected
+    assert addresses(parse_url(url.render_as_string(hide_password=False))) == expected
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_user_password_and_database_survive_several_servers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("database", "database.replica_connection"),
+    ("database", "replica"),
     [
         ("sqlite:///a.sqlite", "postgresql://h/db"),
         ("postgresql://h/db", "sqlite:///a.sqlite"),

@@ -74,7 +74,7 @@ def test_one_that_is_too_large_is_made_anew(read: Any, write: Any) -> None:
 
 def test_going_through_a_large_catalogue_drives_out_nothing(read: Any, write: Any) -> None:
     write(images.add, image())
-    others = [images.Kept(image(f"other-{number}", at=1)) for number in range(MANY)]
+    others = [images.ImageRecord(image(f"other-{number}", at=1)) for number in range(MANY)]
     write(images.add_all, others)
     first = cached(read)
 
@@ -86,7 +86,7 @@ def test_going_through_a_large_catalogue_drives_out_nothing(read: Any, write: An
 def test_more_images_than_there_is_room_for_do_not_drive_each_other_out(
     read: Any, write: Any, catalogue: Catalogue
 ) -> None:
-    write(images.add_all, [images.Kept(image(f"one-{number}", at=number)) for number in range(MANY)])
+    write(images.add_all, [images.ImageRecord(image(f"one-{number}", at=number)) for number in range(MANY)])
 
     first, second, third, fourth = (read(images.find, everything(limit=MANY), ADMIN) for _ in range(4))
 

@@ -11,7 +11,7 @@ from tests.catalogue.examples import ADMIN, REGISTRY, after_noon, everything, im
 
 from glance_registry.catalogue import images
 from glance_registry.catalogue.base import Catalogue
-from glance_registry.catalogue.lookup import locked
+from glance_registry.catalogue.lookup import lock_visible
 from glance_registry.model.changes import ANY, Change, Delete, Precondition, SetField, SetProperties, Touch, apply
 from glance_registry.model.contract import CACTUS, QUEENS
 from glance_registry.model.errors import Conflict, Forbidden, Invalid, NotFound, PreconditionFailed
@@ -108,7 +108,7 @@ def test_an_old_version_is_never_saved_over_a_newer_one(read: Any, write: Any) -
     before = write(images.add, image())
 
     def save_too_late(connection: Connection) -> None:
-        number, seen = locked(connection, "one", ADMIN)
+        number, seen = lock_visible(connection, "one", ADMIN)
         images.change(connection, "one", [SetField("name", "first")], LATER, ADMIN, REGISTRY)
         images._save(connection, number, seen, apply(seen, [SetField("name", "second")], LATER))
 

@@ -38,7 +38,7 @@ EXAMPLES = tuple(_examples())
 
 @pytest.fixture
 def filled(loop: asyncio.Runner, catalogue: Catalogue) -> Catalogue:
-    loop.run(catalogue.write(images.add_all, [images.Kept(example) for example in EXAMPLES]))
+    loop.run(catalogue.write(images.add_all, [images.ImageRecord(example) for example in EXAMPLES]))
     return catalogue
 
 

@@ -31,7 +31,7 @@ from glance_registry.model.search import read_terms
 
 SMALL, LARGE, MILLION = 1_000, 8_000, 1_000_000
 FEW = 60
-"""Stands for `pages.MOST_GATHERED`, which is meant for a million images."""
+"""Stands for `pages.MAX_GATHERED`, which is meant for a million images."""
 
 VISIBILITIES = ("public", "shared", "private", "community")
 MINE, OTHERS = "mine", ("first", "second", "third")
@@ -42,7 +42,7 @@ MORE_WORK, LITTLE = 2.5, 500
 """Work in the large catalogue for the work in the small one, at most; less than a little work counts as that much."""
 
 
-def crowd(count: int, deleted: int) -> list[images.Kept]:
+def crowd(count: int, deleted: int) -> list[images.ImageRecord]:
     """That many images, of which the project `mine` has ten and is a member of ten more, whatever their number; and
     deleted ones created at the same time."""
     choice = random.Random(count)
@@ -53,7 +53,7 @@ def crowd(count: int, deleted: int) -> list[images.Kept]:
     # As they come to be in life, which PostgreSQL takes into account.
     made.sort(key=lambda image: image.created_at)
     shared = {number * (count // 10) + 7 for number in range(10)}
-    return [images.Kept(image, _members(number, number in shared)) for number, image in enumerate(made)]
+    return [images.ImageRecord(image, _members(number, number in shared)) for number, image in enumerate(made)]
 
 
 def _members(number: int, is_shared_with_me: bool) -> tuple[Member, ...]:
@@ -215,7 +215,7 @@ def explained(connection: Connection, query: Query, caller: Caller, monkeypatch:
 
     with monkeypatch.context() as patch:
         patch.setattr(Prepared, "all", spy)
-        patch.setattr(pages, "MOST_GATHERED", FEW)
+        patch.setattr(pages, "MAX_GATHERED", FEW)
         images.find(connection, query, caller)
     return sent
 

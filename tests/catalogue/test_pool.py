@@ -25,7 +25,7 @@ def test_a_server_that_is_lost_while_a_connection_is_set_up_is_one_that_does_not
     postgresql_database: str,
 ) -> None:
     async def ask() -> None:
-        connections = Connections(LostAtOnce(parse_url(postgresql_database), {}), places=1, waiting=1)
+        connections = Connections(LostAtOnce(parse_url(postgresql_database), {}), size=1, waiting=1)
         for _ in range(3):  # Each gives its place back.
             with pytest.raises(ConnectionLost, match="does not answer"):
                 await connections.run(ping, asyncio.get_running_loop().time() + 60)

@@ -116,7 +116,7 @@ def test_two_purges_at_once_take_every_image_once(loop: asyncio.Runner, catalogu
 
 
 def test_other_writes_get_in_between_the_portions_of_a_purge(loop: asyncio.Runner, catalogue: Catalogue) -> None:
-    gone = [images.Kept(delete(image(f"gone-{number}", at=number), after_noon(number))) for number in range(600)]
+    gone = [images.ImageRecord(delete(image(f"gone-{number}", at=number), after_noon(number))) for number in range(600)]
     written: list[str] = []
     seen_by_purge: list[int] = []
 

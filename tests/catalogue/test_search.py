@@ -63,7 +63,7 @@ class Held:
 
     def keep(self, fields: Sequence[dict[str, Any]]) -> list[Image]:
         kept = [image(f"i{(number := next(self._numbers))}", number, **each) for each in fields]
-        self.write(images.add_all, [images.Kept(each) for each in kept])
+        self.write(images.add_all, [images.ImageRecord(each) for each in kept])
         return kept
 
     def clear(self, kept: Sequence[Image]) -> None:
@@ -79,7 +79,7 @@ def held(loop: asyncio.Runner, catalogue: Catalogue) -> Held:
 @pytest.mark.parametrize("most", [2_000, 0], ids=["gathered", "walked"])
 def test_what_is_found_is_what_a_plain_model_finds(held: Held, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Along both ways, also after the images have changed and are gone."""
-    monkeypatch.setattr(pages, "MOST_GATHERED", most)
+    monkeypatch.setattr(pages, "MAX_GATHERED", most)
 
     @settings(max_examples=25, phases=[phase for phase in Phase if phase is not Phase.shrink])
     @given(st.lists(pictured, min_size=1, max_size=4), pictured, st.lists(texts, min_size=1, max_size=5))
@@ -160,7 +160,7 @@ def test_hostile_searches_find_or_are_refused(held: Held, hostile: str, monkeypa
         return
 
     found = held.find(query)
-    monkeypatch.setattr(pages, "MOST_GATHERED", 0)
+    monkeypatch.setattr(pages, "MAX_GATHERED", 0)
 
     assert found in (["i0"], [])
     assert held.find(query) in (["i0"], [])
@@ -187,7 +187,7 @@ VISIBILITIES = ("public", "community", "shared", "private")
 
 @pytest.mark.parametrize("most", [2_000, 0], ids=["gathered", "walked"])
 def test_a_search_shows_nobody_more_than_a_list_does(held: Held, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pages, "MOST_GATHERED", most)
+    monkeypatch.setattr(pages, "MAX_GATHERED", most)
     for owner, visibility in itertools.product(("mine", "theirs"), VISIBILITIES):
         held.write(images.add, image(f"{owner}-{visibility}", owner=owner, visibility=visibility, name="secret plan"))
     held.write(members.replace, "theirs-shared", {"mine": None}, NOON, ADMIN)
@@ -226,7 +226,7 @@ QUESTIONS: tuple[dict[str, Any], ...] = (
 def test_filters_sorts_and_pages_are_those_of_every_list(
     held: Held, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pages, "MOST_GATHERED", most)
+    monkeypatch.setattr(pages, "MAX_GATHERED", most)
     kept = {each.id: each for each in held.keep(list(_crowd()))}
 
     for sort, question in itertools.product(SORTS, QUESTIONS):

@@ -16,8 +16,8 @@ from msgspec import structs
 from tests.cli.conftest import Invoke
 
 from glance_registry.catalogue import images
-from glance_registry.catalogue.images import Kept
-from glance_registry.catalogue.purge import Tombstone, bury
+from glance_registry.catalogue.images import ImageRecord
+from glance_registry.catalogue.purge import Tombstone, add_tombstones
 from glance_registry.cli import export as export_command
 from glance_registry.cli.export import BATCH_SIZE, lines
 from glance_registry.cli.export_format import image_line
@@ -63,21 +63,21 @@ GONE = Image(
 PRIVATE = Image(id="private", created_at=LONG_AGO, updated_at=LONG_AGO, visibility="private")
 MEMBER = Member(member_id="b", status="accepted", created_at=LONG_AGO, updated_at=LONG_AGO + timedelta(days=1))
 KEPT = (
-    Kept(FULL, (Member(member_id="a", can_share=True), MEMBER)),
-    Kept(GONE, (Member(member_id="a"),)),
-    Kept(PRIVATE),
-    Kept(Image(id="Private", created_at=LONG_AGO, updated_at=LONG_AGO, name="")),
+    ImageRecord(FULL, (Member(member_id="a", can_share=True), MEMBER)),
+    ImageRecord(GONE, (Member(member_id="a"),)),
+    ImageRecord(PRIVATE),
+    ImageRecord(Image(id="Private", created_at=LONG_AGO, updated_at=LONG_AGO, name="")),
 )
 TOMBSTONES = (Tombstone("gone", LONG_AGO), Tombstone("Gone", LONG_AGO + timedelta(microseconds=1)))
 
 
-def fill(database: str, kept: Sequence[Kept], tombstones: Sequence[Tombstone] = ()) -> None:
+def fill(database: str, kept: Sequence[ImageRecord], tombstones: Sequence[Tombstone] = ()) -> None:
     with opened_catalogue(database) as (catalogue, runner):
         runner.run(catalogue.write(images.add_all, kept))
-        runner.run(catalogue.write(bury, tombstones))
+        runner.run(catalogue.write(add_tombstones, tombstones))
 
 
-def read(database: str) -> list[Kept]:
+def read(database: str) -> list[ImageRecord]:
     with opened_catalogue(database) as (catalogue, runner):
         return runner.run(catalogue.read(images.after, None, "", 1_000))
 
@@ -131,7 +131,7 @@ def test_what_the_api_did_survives_the_move(invoke: Invoke, sqlite_database: str
 
 
 def test_a_line_is_the_image_as_the_api_shows_it_and_more(invoke: Invoke, sqlite_database: str) -> None:
-    fill(sqlite_database, [Kept(PRIVATE)])
+    fill(sqlite_database, [ImageRecord(PRIVATE)])
 
     (line,) = invoke("export", "--database", sqlite_database).stdout.splitlines()
 
@@ -143,7 +143,7 @@ def test_a_line_is_the_image_as_the_api_shows_it_and_more(invoke: Invoke, sqlite
 def test_an_export_does_not_depend_on_the_order_in_which_properties_were_given() -> None:
     def with_properties(*names: str) -> bytes:
         return image_line(
-            Kept(Image(id="a", created_at=LONG_AGO, updated_at=LONG_AGO, properties=dict.fromkeys(names, "")))
+            ImageRecord(Image(id="a", created_at=LONG_AGO, updated_at=LONG_AGO, properties=dict.fromkeys(names, "")))
         )
 
     assert with_properties("a", "b") == with_properties("b", "a")
@@ -151,11 +151,11 @@ def test_an_export_does_not_depend_on_the_order_in_which_properties_were_given()
 
 def test_an_export_reads_a_portion_at_a_time(sqlite_database: str) -> None:
     """What is registered while it runs still comes, because it has not been read yet."""
-    fill(sqlite_database, [Kept(_numbered(number)) for number in range(BATCH_SIZE)])
+    fill(sqlite_database, [ImageRecord(_numbered(number)) for number in range(BATCH_SIZE)])
     with opened_catalogue(sqlite_database) as (catalogue, runner):
         written = lines(catalogue, runner)
         first = next(written)
-        runner.run(catalogue.write(images.add_all, [Kept(_numbered(BATCH_SIZE))]))
+        runner.run(catalogue.write(images.add_all, [ImageRecord(_numbered(BATCH_SIZE))]))
         rest = list(written)
 
     assert json.loads(first)["id"] == "000000"
@@ -288,11 +288,11 @@ MEMBERS = st.lists(
 
 @settings(max_examples=30)
 @given(
-    kept=st.lists(st.builds(Kept, IMAGES, MEMBERS), max_size=5, unique_by=lambda kept: kept.image.id),
+    kept=st.lists(st.builds(ImageRecord, IMAGES, MEMBERS), max_size=5, unique_by=lambda kept: kept.image.id),
     tombstones=st.lists(st.builds(Tombstone, IDS, TIMES), max_size=3),
 )
 def test_the_export_of_any_catalogue_is_identical_after_an_import(
-    invoke: Invoke, sqlite_template: Path, kept: list[Kept], tombstones: list[Tombstone]
+    invoke: Invoke, sqlite_template: Path, kept: list[ImageRecord], tombstones: list[Tombstone]
 ) -> None:
     with TemporaryDirectory() as folder:
         here, there = (f"sqlite:///{shutil.copy(sqlite_template, Path(folder, name))}" for name in ("here", "there"))

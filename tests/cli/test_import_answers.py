@@ -16,7 +16,7 @@ from tests.cli.test_export import read
 from tests.conftest import Client
 from tests.options import make_settings
 
-from glance_registry.catalogue.images import Kept, add_all
+from glance_registry.catalogue.images import ImageRecord, add_all
 from glance_registry.cli.export_format import read_line
 from glance_registry.model.contract import QUEENS
 from glance_registry.model.image import ACTIVE, Image, Location
@@ -248,11 +248,11 @@ def with_locations(sqlite_database: str) -> Iterator[Client]:
 @given(image=active_images())
 def test_the_answer_of_this_registry_says_all_of_an_image(with_locations: Client, image: Image) -> None:
     image = structs.replace(image, id=str(uuid4()))  # All examples are in one registry.
-    with_locations.operate(add_all, [Kept(image)])
+    with_locations.operate(add_all, [ImageRecord(image)])
     shown = with_locations.get(f"/v2/images/{image.id}").content
 
     kept = read_line(shown, QUEENS, lambda: LONG_AGO, lambda: "new")
-    assert isinstance(kept, Kept)
+    assert isinstance(kept, ImageRecord)
     assert structs.asdict(kept.image) == structs.asdict(image)
 
 

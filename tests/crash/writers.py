@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from glance_registry.catalogue.images import Kept
+from glance_registry.catalogue.images import ImageRecord
 
 SECONDS = 60
 """For an answer, on a machine that may be busy."""
@@ -30,7 +30,7 @@ class Known:
     members: dict[str, bool] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, kept: Kept) -> "Known":
+    def of(cls, kept: ImageRecord) -> "Known":
         image = kept.image
         members = {member.member_id: member.can_share for member in kept.members}
         return cls(str(image.name), image.version, image.deleted, dict(image.properties), members)

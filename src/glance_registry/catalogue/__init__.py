@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How images are kept: all the SQL."""
+"""The database: all the SQL."""

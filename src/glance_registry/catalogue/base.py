@@ -21,31 +21,31 @@ T = TypeVar("T")
 Operation = Callable[Concatenate[Connection, P], T]
 
 READ_SECONDS = 10
-"""How long a read may take, with the wait for its turn, unless a setting says otherwise."""
+"""How long a read may take by default, including the wait for its turn."""
 
 
 class Catalogue(ABC):
-    """The images, kept in one database. Open it with `catalogue.open.open_catalogue`."""
+    """The images in one database. `catalogue.open.open_catalogue` opens it."""
 
     database = Database("")
-    """Which one, for the log."""
+    """Its name, for the log."""
 
     def __init__(self) -> None:
         self.image_cache = ImageCache()
 
     @abstractmethod
     async def read(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run an operation that changes nothing. Raises what it raises, or Unavailable.
+        """Run an operation that changes nothing. Raises what the operation raises, or Unavailable.
 
-        When it takes too long, or the task that waits for it is cancelled, its statement is stopped.
+        Its statement is stopped when it takes too long, or when the waiting task is cancelled.
         """
 
     @abstractmethod
     async def write(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run an operation in one transaction; when this returns, its effect is on disk.
 
-        Raises what the operation raises, Conflict on a broken constraint, StorageFull or Unavailable;
-        whatever is raised, nothing of the operation remains.
+        Raises what the operation raises, Conflict on a broken constraint, StorageFull or Unavailable.
+        After any of these, nothing has changed.
         """
 
     @abstractmethod
@@ -54,11 +54,11 @@ class Catalogue(ABC):
 
     @abstractmethod
     async def close(self) -> None:
-        """Finish the writes that were accepted, then let go of the database."""
+        """Finish the writes that were accepted, then close the database."""
 
 
 def bind(operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> Callable[[Connection], T]:
-    """The operation with its arguments, waiting for a connection."""
+    """The operation with its arguments, as a function of a connection."""
 
     def run(connection: Connection) -> T:
         return operation(connection, *args, **kwargs)
@@ -67,5 +67,5 @@ def bind(operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> Calla
 
 
 def backoff(attempt: int) -> float:
-    """Seconds to wait before attempt number `attempt` + 1 of a write: jitter keeps rivals apart."""
+    """Seconds to wait after attempt number `attempt` of a write. They are random, so that two rivals do not collide."""
     return random.uniform(0, 0.01 * 2**attempt)

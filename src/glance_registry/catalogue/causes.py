@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why a database does not answer, for the log and the command line. Clients are never shown this."""
+"""Why a database does not answer, for the log and the command line, never for clients."""
 
 import asyncio
 import sqlite3
@@ -7,7 +7,7 @@ import sqlite3
 from msgspec import Struct
 from sqlalchemy import URL
 
-from glance_registry.catalogue.database_url import places
+from glance_registry.catalogue.database_url import addresses
 
 MAX_CAUSE = 500
 """Characters of a cause."""
@@ -16,14 +16,14 @@ DEFAULT_PORT = 5432
 
 
 class Database(Struct, frozen=True):
-    """Which database it is, without user and password."""
+    """The name of a database, without user and password."""
 
     name: str
     is_ambiguous: bool = False
-    """Part of the password may stand where host or database should: then nothing of the server's text is shown."""
+    """The name may contain a part of the password. Then the server's messages are not shown."""
 
     def cause(self, error: BaseException) -> str:
-        """What made the operation fail; empty when the error itself says it all."""
+        """Why the operation failed; empty if the error itself says so."""
         found = _deepest(error)
         if found is error and not _notes(found):
             return ""
@@ -31,7 +31,7 @@ class Database(Struct, frozen=True):
 
 
 def locate(url: URL) -> Database:
-    """The database of a URL that was read."""
+    """The database of a parsed URL."""
     if url.get_backend_name() == "sqlite":
         return Database(f"sqlite:///{url.database}")
     name = f"postgresql://{_servers(url)}/{url.database or ''}"
@@ -41,7 +41,7 @@ def locate(url: URL) -> Database:
 
 
 def _servers(url: URL) -> str:
-    return ",".join(address(host, port) for host, port in places(url))
+    return ",".join(address(host, port) for host, port in addresses(url))
 
 
 def address(host: str | None, port: int | None) -> str:
@@ -50,11 +50,11 @@ def address(host: str | None, port: int | None) -> str:
 
 
 def describe(error: BaseException) -> str:
-    """The error's class and message on one line. Details, which may hold values, are left out."""
+    """The error's class and message on one line, without details, which may contain values."""
     notes = _notes(error)
     if notes:
         return _one_line(notes)
-    # Of a server's error the first argument is the message; its text also has the detail, which may quote a row.
+    # The first argument of a server's error is its message. Its text also has the detail, which may quote a row.
     text = error.args[0] if hasattr(error, "sqlstate") and error.args else error
     if isinstance(error, TimeoutError) and not str(text):
         text = "no answer in time"
@@ -63,10 +63,10 @@ def describe(error: BaseException) -> str:
 
 
 def _deepest(error: BaseException) -> BaseException:
-    """The first error of the chain, or the one that has a note about it."""
+    """The first error of the chain of causes, or the last one that has a note."""
     while not _notes(error):
         cause = error.__cause__
-        # An error of ours that is raised "from" itself is its own cause.
+        # An error that is raised "from" itself is its own cause.
         if cause is None or cause is error or isinstance(cause, asyncio.CancelledError):
             break
         error = cause

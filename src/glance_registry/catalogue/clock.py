@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The time of a change: later than that of every change before it, although machines' clocks differ and go back.
+"""The time of a change: later than those of all earlier changes, although clocks differ and go back.
 
-Who asks for changes since the last one that it has seen must not miss one that comes afterwards.
+A client that asks for all changes since the last one that it knows must not miss any.
 """
 
 import logging
@@ -16,10 +16,10 @@ from glance_registry.catalogue.tables import images
 log = logging.getLogger(__name__)
 
 MAX_LEAD = timedelta(hours=1)
-"""How far the newest change may lie ahead of the clock and still be followed. A clock that was once wrong by more must
-not give all changes wrong times for ever."""
+"""If the newest change is further ahead of the clock, its time is ignored. A clock that was wrong once must not give
+wrong times to all later changes."""
 
-# Both are served by the index images_updated_at, of which they read one entry.
+# Both read one entry of the index images_updated_at.
 NEWEST = select(func.max(images.c.updated_at))
 NEWEST_UNTIL = NEWEST.where(images.c.updated_at <= bindparam("latest"))
 _NEWEST, _NEWEST_UNTIL = PreparedWrite(NEWEST), PreparedWrite(NEWEST_UNTIL)
@@ -28,7 +28,7 @@ _warned: set[int] = set()
 
 
 def time_of_change(connection: Connection, now: datetime) -> datetime:
-    """The time that a change gets in this transaction: now, or just after the newest change that is there."""
+    """The time of a change in this transaction: now, or just after the newest change."""
     newest = _NEWEST.run(connection, {}).rows[0][0]
     if newest is None or newest < to_column(now):
         return now
@@ -42,7 +42,7 @@ def time_of_change(connection: Connection, now: datetime) -> datetime:
 
 
 def _warn(newest: int) -> None:
-    """Once for each such time, of which there are few: nothing follows them."""
+    """Log it once for each such time. There are few, since no change gets a time after them."""
     if newest in _warned:
         return
     _warned.clear()

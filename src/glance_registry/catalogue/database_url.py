@@ -33,16 +33,13 @@ def read_url(text: str) -> URL:
     if ports:
         hosts = [f"{host}:{port}" for host, port in zip(hosts, ports, strict=True)]
     for host in hosts:
-        _place(host)
+        _parse_address(host)
     return url.difference_update_query(["port"]).update_query_dict({"host": hosts})
 
 
-def places(url: URL) -> list[tuple[str | None, int | None]]:
-    """Host and port of each server of a URL that was read.
-
-    None leaves the choice to the driver: a socket of this machine, port 5432.
-    """
-    return [_place(host) for host in _listed(url, "host")] or [(url.host, url.port)]
+def addresses(url: URL) -> list[tuple[str | None, int | None]]:
+    """Host and port of each server of a parsed URL. None is the driver's default: a local socket, port 5432."""
+    return [_parse_address(host) for host in _listed(url, "host")] or [(url.host, url.port)]
 
 
 def _listed(url: URL, name: str) -> list[str]:
@@ -50,7 +47,7 @@ def _listed(url: URL, name: str) -> list[str]:
     return [part for text in ([given] if isinstance(given, str) else given) for part in text.split(",")]
 
 
-def _place(text: str) -> tuple[str | None, int | None]:
+def _parse_address(text: str) -> tuple[str | None, int | None]:
     found = _HOST.fullmatch(text)
     port = int(found[2]) if found and found[2] else None
     if found is None or (port is not None and not 0 < port < 65_536):
@@ -59,11 +56,11 @@ def _place(text: str) -> tuple[str | None, int | None]:
 
 
 def parse_url(text: str) -> URL:
-    """A database URL as SQLAlchemy knows it, with the driver that we use. Raises Invalid when we have none."""
+    """Parse a database URL, and set the driver. Raises Invalid, also for another database than ours."""
     try:
         url = read_url(text)
     except (ArgumentError, ValueError):  # ValueError: a port that is no number.
-        # The text may hold a password: it is not repeated.
+        # The message must not repeat the text, which may contain a password.
         raise Invalid("The database URL cannot be read; write sqlite:///FILE or postgresql://USER@HOST/NAME.") from None
     kind = url.get_backend_name()
     if kind == "sqlite":

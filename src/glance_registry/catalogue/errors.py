@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a driver raised becomes an error of ours: here and nowhere else."""
+"""Errors of the database drivers become ours, in this module only."""
 
 import sqlite3
 
@@ -10,10 +10,10 @@ from glance_registry.model.errors import Conflict, RegistryError, StorageFull, U
 
 
 def translate(error: Exception) -> Exception:
-    """Our error for what a driver raised; the error itself when it is not about the database's state.
+    """Our error for a driver's error; the same error if it does not tell of the state of the database.
 
-    The sentence is from a fixed list: the driver's own text may name hosts, files or values. It stays the cause, which
-    the log shows, also where another thread than the one that failed raises ours.
+    The message is one of a fixed list, because the driver's message may contain hosts, files or values. The driver's
+    error is the cause of ours, and the log shows it.
     """
     ours = _translate(error)
     if ours is not error:
@@ -37,7 +37,7 @@ def _translate(error: Exception) -> Exception:
 
 
 def _connection_lost(error: Exception) -> bool:
-    """Whether a connection was lost; the adapter of asyncpg reports some losses outside DBAPIError."""
+    """SQLAlchemy reports some lost connections of asyncpg by other errors than DBAPIError."""
     return isinstance(error, SQLAlchemyError) and "connection" in str(error).lower()
 
 
@@ -63,7 +63,7 @@ def _translate_sqlstate(state: str | None, error: DBAPIError) -> RegistryError |
         return StorageFull("The database has no room left; free some and try again.")
     if state in ("25006", "57P03"):
         return Unavailable("The database takes no writes now.")
-    # Without a statement it is the connection that was refused: no such database, wrong password, too many clients.
+    # Without a statement the connection was refused: no such database, wrong password, too many clients.
     refused = error.statement is None
     if refused or error.connection_invalidated or state is None or state[:2] in ("08", "53", "57", "40"):
         return Unavailable("The database does not answer.")

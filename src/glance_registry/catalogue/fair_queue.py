@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Who is next when many wait: what must not wait comes first, and of the others each caller in turn."""
+"""A queue in which each caller has its turn."""
 
 from collections import deque
 from collections.abc import Callable
@@ -13,11 +13,11 @@ def _anybody(_: str) -> bool:
 
 
 class FairQueue(Generic[Item]):
-    """Items of callers, who are told apart by a key. One with many items delays another's first item by one."""
+    """Items of callers, each with a key. A caller with many items delays another's first item by one item only."""
 
     def __init__(self) -> None:
         self._first: deque[Item] = deque()
-        # The order of the callers is the order of their turns: a caller that had its turn goes to the end.
+        # The callers in the order of their turns: one that had its turn goes to the end.
         self._by_key: dict[str, deque[Item]] = {}
         self._count = 0
 
@@ -28,7 +28,7 @@ class FairQueue(Generic[Item]):
         return key in self._by_key
 
     def add_first(self, item: Item) -> None:
-        """To be taken before all that `add` has added."""
+        """Add an item that is taken before all items of `add`."""
         self._first.append(item)
 
     def add(self, item: Item, key: str) -> None:
@@ -36,7 +36,7 @@ class FairQueue(Generic[Item]):
         self._count += 1
 
     def take(self, may_have_turn: Callable[[str], bool] = _anybody) -> Item | None:
-        """The next item, or None. Callers that may have no turn now are passed over."""
+        """Remove and return the next item, or None. Callers that may not have a turn now are skipped."""
         if self._first:
             return self._first.popleft()
         key = next(filter(may_have_turn, self._by_key), None)
@@ -50,11 +50,11 @@ class FairQueue(Generic[Item]):
         return item
 
     def count(self, key: str) -> int:
-        """How many items of this caller wait, those that were added first left out."""
+        """How many items of this caller wait, without those of `add_first`."""
         return len(self._by_key.get(key, ()))
 
     def drop_newest_of_largest(self, than: str) -> Item | None:
-        """Remove the newest item of the caller that has the most, if it has more than `than` has with one more."""
+        """Remove the newest item of the caller with most items, unless `than` has as many after its next item."""
         largest = max(self._by_key, key=self.count, default=than)
         if self.count(largest) <= self.count(than) + 1:
             return None
@@ -62,7 +62,7 @@ class FairQueue(Generic[Item]):
         return self._by_key[largest].pop()
 
     def remove(self, item: Item, key: str) -> None:
-        """Remove an item that `add` has added, if it still waits."""
+        """Remove an item of `add`, if it still waits."""
         items = self._by_key.get(key)
         if items is not None and item in items:
             items.remove(item)

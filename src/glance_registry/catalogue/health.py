@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is asked of a database to learn whether it can serve."""
+"""Whether a database can be used."""
 
 import sqlite3
 from uuid import uuid4
@@ -15,9 +15,9 @@ _SQLITE_ERROR = 1
 _UNDEFINED_TABLE = "42P01"
 
 _PROBE_CHARACTERS = 65_536
-"""On SQLite, which does not limit an id: more than fits into the pages that the database has already."""
+"""The length of a probe on SQLite, which does not limit ids. It does not fit into free pages of the file."""
 
-# No row is read, but the statement is refused when one of the tables is not there.
+# Reads no row, but fails if a table does not exist.
 _NOTHING_OF_ALL = Prepared(
     select(
         *(
@@ -29,7 +29,7 @@ _NOTHING_OF_ALL = Prepared(
 
 
 def check_tables(connection: Connection) -> None:
-    """Succeeds when the database answers and has all tables. Raises Unavailable when one is missing."""
+    """Raise Unavailable if a table is missing; a driver's error if the database does not answer."""
     try:
         _NOTHING_OF_ALL.first(connection, {})
     except (sqlite3.Error, DBAPIError) as error:
@@ -43,7 +43,7 @@ def check_tables(connection: Connection) -> None:
 
 
 def try_to_write(connection: Connection) -> None:
-    """Write what takes room, and take it away in the same transaction: nobody sees it."""
+    """Write a row that needs space, and delete it in the same transaction."""
     probe = uuid4().hex
     if connection.dialect.name == "sqlite":
         probe = probe.ljust(_PROBE_CHARACTERS, "-")

@@ -12,7 +12,7 @@ from glance_registry.catalogue.clock import time_of_change
 from glance_registry.catalogue.image_cache import cache_of
 from glance_registry.catalogue.listing import property_index
 from glance_registry.catalogue.listing.pages import page
-from glance_registry.catalogue.lookup import locked, seen
+from glance_registry.catalogue.lookup import lock_visible, read_visible
 from glance_registry.catalogue.rows import (
     MAX_PAGE_BYTES,
     WRITTEN,
@@ -54,41 +54,38 @@ _SAVE = PreparedWrite(
 
 
 def get(connection: Connection, image_id: str, caller: Caller, contract: Contract | None = None) -> Image:
-    """One image. Raises NotFound if the caller may see none with this id.
-
-    A deleted image counts as none unless the contract says otherwise.
-    """
-    image = seen(connection, image_id, caller).image
+    """One image. Raises NotFound if the caller may not see it, or if it is deleted, unless the contract shows it."""
+    image = read_visible(connection, image_id, caller).image
     # "Deleted: 404, but an admin still sees it by id" (protocol, section 3).
     if image.deleted and not (contract is not None and contract.admin_sees_deleted and caller.admin):
         raise NotFound("Image not found")
     return image
 
 
-class Found(list[Image]):
-    """The images of a page; `cut` when it ended before its limit because of its size, and more may follow."""
+class ImagePage(list[Image]):
+    """The images of a page; `cut` if its size ended it before its limit, so that more may follow."""
 
     cut = False
 
 
-def find(connection: Connection, query: Query, caller: Caller) -> Found:
-    """A page of the images asked for. Raises Invalid when the marker is not an image."""
+def find(connection: Connection, query: Query, caller: Caller) -> ImagePage:
+    """A page of the images that a query selects. Raises Invalid if the marker is not an image."""
     rows = page(connection, query, caller)
     load = cache_of(connection).load
-    found = Found(load(row).image for row in rows)
+    found = ImagePage(load(row).image for row in rows)
     found.cut = len(rows) < query.page.limit and sum(map(document_bytes, rows)) >= MAX_PAGE_BYTES
     return found
 
 
-def add(connection: Connection, image: Image, most_of_owner: int = 0) -> Image:
-    """Register an image. Raises Conflict when its id was ever used before.
+def add(connection: Connection, image: Image, max_images: int = 0) -> Image:
+    """Register an image.
 
-    Raises TooLarge when its owner has that many images already (0: no limit).
+    Raises Conflict if its id was ever used before, TooLarge if its owner has `max_images` images (0: no limit).
     """
     if _ID_TAKEN.run(connection, {"image_id": image.id}).rows:
         raise Conflict(f"Image with identifier {image.id} already exists!")
-    if most_of_owner and image.owner is not None:
-        _check_room(connection, image.owner, most_of_owner)
+    if max_images and image.owner is not None:
+        _check_room(connection, image.owner, max_images)
     at = time_of_change(connection, image.created_at)
     if at != image.created_at:
         image = replace(image, created_at=at, updated_at=at)
@@ -97,15 +94,15 @@ def add(connection: Connection, image: Image, most_of_owner: int = 0) -> Image:
     return image
 
 
-def _check_room(connection: Connection, owner: str, most: int) -> None:
-    """Served by the index images_owner, of which it reads no more entries than the owner may have.
+def _check_room(connection: Connection, owner: str, max_images: int) -> None:
+    """Raise TooLarge if the owner may have no more images. Reads up to `max_images` entries of images_owner.
 
-    Two images that come at the same moment on PostgreSQL may both take the last place.
+    On PostgreSQL, two images that are added at the same moment may exceed the limit by one.
     """
-    theirs = select(images.c.number).where(images.c.owner == owner, images.c.deleted_at.is_(None)).limit(most)
-    if connection.execute(select(func.count()).select_from(theirs.subquery())).scalar_one() >= most:
-        # As the incumbent answers where `image_count_total` is reached: 413.
-        raise TooLarge(f"Project {owner} has {most} images, as many as it may have: delete one first.")
+    theirs = select(images.c.number).where(images.c.owner == owner, images.c.deleted_at.is_(None)).limit(max_images)
+    if connection.execute(select(func.count()).select_from(theirs.subquery())).scalar_one() >= max_images:
+        # Glance also answers 413, if `image_count_total` is reached.
+        raise TooLarge(f"Project {owner} has {max_images} images, as many as it may have: delete one first.")
 
 
 def change(
@@ -117,11 +114,11 @@ def change(
     rules: Rules,
     condition: Precondition = ANY,
 ) -> Image:
-    """Apply changes to an image and save the outcome, if it is another image and the rules allow it.
+    """Apply changes to an image, and save the result if it differs and the rules allow it.
 
     Raises NotFound, Forbidden, PreconditionFailed, Conflict, Invalid, TooLarge.
     """
-    number, image = locked(connection, image_id, caller)
+    number, image = lock_visible(connection, image_id, caller)
     rules.check_may_change(caller, image)
     condition.check(image)
     changed = apply(image, changes, now)
@@ -135,7 +132,7 @@ def change(
 
 
 def count_by_status(connection: Connection) -> dict[str, int]:
-    """How many images that are not deleted have each status. Reads the whole table."""
+    """The number of images of each status, without deleted ones. Reads the whole table."""
     statement = (
         select(images.c.status, func.count().label("images"))
         .where(images.c.deleted_at.is_(None))
@@ -144,15 +141,15 @@ def count_by_status(connection: Connection) -> dict[str, int]:
     return {row.status: row.images for row in connection.execute(statement)}
 
 
-class Kept(Struct, frozen=True):
-    """All that is kept of one image: what an export writes and an import reads."""
+class ImageRecord(Struct, frozen=True):
+    """An image with its members, as exports write it and imports read it."""
 
     image: Image
     members: tuple[Member, ...] = ()
 
 
-def after(connection: Connection, created_at: datetime | None, image_id: str, limit: int) -> list[Kept]:
-    """Up to `limit` images of any kind, deleted ones too, in the order of (created_at, id) after the given ones."""
+def after(connection: Connection, created_at: datetime | None, image_id: str, limit: int) -> list[ImageRecord]:
+    """Up to `limit` images after the given key in the order of (created_at, id), deleted ones too."""
     statement = select(images).order_by(images.c.created_at.nulls_first(), images.c.id).limit(limit)
     if created_at is not None:
         statement = statement.where(tuple_(images.c.created_at, images.c.id) > tuple_(to_column(created_at), image_id))
@@ -161,34 +158,36 @@ def after(connection: Connection, created_at: datetime | None, image_id: str, li
     theirs = select(image_members).where(image_members.c.image_number.in_(list(members)))
     for row in connection.execute(theirs.order_by(image_members.c.member_id)):
         members[row.image_number].append(as_member(row))
-    return [Kept(as_stored(row).image, tuple(members[row.number])) for row in rows]
+    return [ImageRecord(as_stored(row).image, tuple(members[row.number])) for row in rows]
 
 
-def add_all(connection: Connection, wanted: Sequence[Kept]) -> int:
-    """Register those whose ids were never used before, of two with one id the first; how many these are."""
-    taken = ids_taken(connection, [kept.image.id for kept in wanted])
-    new: dict[str, Kept] = {}
-    for kept in wanted:
-        if kept.image.id not in taken:
-            new.setdefault(kept.image.id, kept)
+def add_all(connection: Connection, wanted: Sequence[ImageRecord]) -> int:
+    """Register those whose ids were never used before, and of two with one id the first; the number registered."""
+    taken = ids_taken(connection, [record.image.id for record in wanted])
+    new: dict[str, ImageRecord] = {}
+    for record in wanted:
+        if record.image.id not in taken:
+            new.setdefault(record.image.id, record)
     if not new:
         return 0
-    rows = connection.execute(_INSERT_ALL, [as_row(kept.image) for kept in new.values()])
+    rows = connection.execute(_INSERT_ALL, [as_row(record.image) for record in new.values()])
     numbers = {row.id: row.number for row in rows.all()}
-    property_index.add(connection, [Stored(numbers[image_id], kept.image) for image_id, kept in new.items()])
-    members = [as_member_row(numbers[image_id], member) for image_id, kept in new.items() for member in kept.members]
+    property_index.add(connection, [Stored(numbers[image_id], record.image) for image_id, record in new.items()])
+    members = [
+        as_member_row(numbers[image_id], member) for image_id, record in new.items() for member in record.members
+    ]
     if members:
         connection.execute(insert(image_members), members)
     return len(new)
 
 
 def ids_taken(connection: Connection, ids: Sequence[str]) -> set[str]:
-    """Which of these ids an image has or had."""
+    """Those of these ids that an image has or had."""
     return set(connection.execute(_IDS_TAKEN, {"ids": list(ids)}).scalars())
 
 
 def _save(connection: Connection, number: int, old: Image, new: Image) -> Image:
-    """Replace the row of the version before this one. Raises Conflict when another change came between."""
+    """Replace the row of the old version. Raises Conflict if another request has changed the image meanwhile."""
     saved = _SAVE.run(connection, {"image_number": number, "read_version": old.version, **as_row(new)})
     if saved.changed != 1:
         raise Conflict(f"Image {new.id} was changed by another request at the same time.")

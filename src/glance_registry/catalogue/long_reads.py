@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which reads turned out to take long, so that the next ones like them wait for each other and not in front of others.
+"""Which kinds of reads take long, so that they wait for each other and do not delay short reads.
 
-Reads are alike when they run the same operation for the same caller, and their queries differ in values alone.
+Reads are of one kind if they run the same operation for the same caller, and their queries differ in values only.
 """
 
 from collections import OrderedDict
@@ -12,24 +12,24 @@ from glance_registry.catalogue.slots import caller_key
 from glance_registry.model.query import Query
 
 MAX_LONG_READS = 1_024
-"""Kinds of long reads that are remembered; after that the one not used for longest is forgotten."""
+"""Kinds that are remembered; then the least recently used one is forgotten."""
 
 
 class LongReads:
-    """The kinds of reads that were long the last time."""
+    """The kinds of reads that took long the last time."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[Hashable, None] = OrderedDict()
 
     def find(self, operation: Callable[..., Any], args: tuple[Any, ...]) -> Hashable | None:
-        """The kind of this read if it is known to be long."""
+        """The kind of this read if such reads take long, or None."""
         if not self._known:
             return None
         kind = kind_of(operation, args)
         return kind if kind in self._known else None
 
     def add(self, operation: Callable[..., Any], args: tuple[Any, ...]) -> Hashable:
-        """Remember a read that is long; the result is its kind."""
+        """Remember that such reads take long; the result is their kind."""
         kind = kind_of(operation, args)
         self._known[kind] = None
         self._known.move_to_end(kind)
@@ -38,7 +38,7 @@ class LongReads:
         return kind
 
     def note(self, kind: Hashable, *, long: bool) -> None:
-        """How a read of a known kind went this time."""
+        """Note whether a read of this kind took long this time."""
         if kind in self._known:
             if long:
                 self._known.move_to_end(kind)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Operations on the members of images.
 
-Both APIs keep their members here. In the Registry API a membership gives the right to share on, and lists show
-the image at once; in the Images API v2 it has a status, and lists show what the member has accepted.
+The members of both APIs are the same. In the Registry API a membership may give the right to share the image with
+others, and lists show the image at once. In the Images API it has a status, and lists show accepted images.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,29 +12,29 @@ from typing import Any, NamedTuple
 from msgspec import structs
 from sqlalchemy import ColumnElement, Connection, delete, false, insert, select, true, update
 
-from glance_registry.catalogue.lookup import locked, seen
+from glance_registry.catalogue.lookup import lock_visible, read_visible
 from glance_registry.catalogue.rows import as_member, as_member_row
 from glance_registry.catalogue.tables import image_members, images
 from glance_registry.model.access import Caller, check_may_decide, check_may_invite, check_may_share
 from glance_registry.model.changes import ANY, Precondition
 from glance_registry.model.errors import Conflict, Forbidden, NotFound, TooLarge
 from glance_registry.model.image import SHARED, Image
-from glance_registry.model.member import MOST_MEMBERS, Member
+from glance_registry.model.member import MAX_MEMBERS, Member
 
 
 class SharedImage(NamedTuple):
-    """An image that is shared with somebody, and whether they may share it on."""
+    """An image that is shared with a member, and whether the member may share it with others."""
 
     image_id: str
     can_share: bool
 
 
 def find(connection: Connection, image_id: str, caller: Caller) -> list[Member]:
-    """The members of an image. Raises NotFound.
+    """The members of an image; a member sees only itself. A deleted image, which only admins see, has none.
 
-    A member sees only itself. A deleted image, which only an admin sees, has none.
+    Raises NotFound.
     """
-    number, image = seen(connection, image_id, caller)
+    number, image = read_visible(connection, image_id, caller)
     if image.deleted and not caller.admin:
         raise NotFound("Image not found")
     if image.deleted:
@@ -43,11 +43,11 @@ def find(connection: Connection, image_id: str, caller: Caller) -> list[Member]:
 
 
 def find_shared(connection: Connection, member_id: str, caller: Caller) -> list[SharedImage]:
-    """The images that are shared with a member, as far as they are the caller's or shared with the caller."""
+    """The images shared with a member: all for the member itself and for admins, else those that the caller owns."""
     if caller.admin or caller.writer or (caller.project is not None and caller.project == member_id):
         own_business: ColumnElement[bool] = true()
     else:
-        # A caller without project owns nothing, images without owner least of all.
+        # A caller without a project owns no images, not even those without an owner.
         own_business = false() if caller.project is None else images.c.owner == caller.project
     statement = (
         select(images.c.id, image_members.c.can_share)
@@ -61,7 +61,7 @@ def find_shared(connection: Connection, member_id: str, caller: Caller) -> list[
 def put(
     connection: Connection, image_id: str, member_id: str, can_share: bool | None, now: datetime, caller: Caller
 ) -> None:
-    """Add a member or change it; `can_share` None leaves what there is. Raises NotFound or Forbidden."""
+    """Add a member or change it; `can_share` None does not change it. Raises NotFound or Forbidden."""
     number, members = _to_share(connection, image_id, caller)
     if member_id not in members:
         _insert(connection, number, [_new(member_id, now, can_share=bool(can_share))])
@@ -76,7 +76,7 @@ def put(
 def replace(
     connection: Connection, image_id: str, wanted: Mapping[str, bool | None], now: datetime, caller: Caller
 ) -> None:
-    """Make these the image's only members. Who stays keeps the rest, and what it may share where that is None.
+    """Make these the image's only members. None does not change whether an existing member may share.
 
     Raises NotFound or Forbidden.
     """
@@ -105,7 +105,7 @@ class Membership(NamedTuple):
 def find_of_shared(connection: Connection, image_id: str, caller: Caller) -> tuple[Image, list[Member]]:
     """A shared image and its members; a member sees only itself.
 
-    Raises NotFound, or Forbidden when the image is not shared.
+    Raises NotFound, or Forbidden if the image is not shared.
     """
     number, image = _shared(connection, image_id, caller)
     return image, _known_to(caller, image, _members(connection, number))
@@ -114,9 +114,9 @@ def find_of_shared(connection: Connection, image_id: str, caller: Caller) -> tup
 def invite(
     connection: Connection, image_id: str, member_id: str, now: datetime, caller: Caller, condition: Precondition = ANY
 ) -> Membership:
-    """Make a project a member of a shared image; it has yet to accept.
+    """Add a project as a member of a shared image, whose status is pending.
 
-    Raises Conflict when it is a member already, NotFound, Forbidden, PreconditionFailed (for all members) or TooLarge.
+    Raises Conflict if it is one already, NotFound, Forbidden, PreconditionFailed (for all members) or TooLarge.
     """
     number, image = _shared(connection, image_id, caller, lock=True)
     check_may_invite(caller, image)
@@ -124,8 +124,8 @@ def invite(
     condition.check_members(list(members.values()))
     if member_id in members:
         raise Conflict(f"Member {member_id} is a member of image {image_id} already.")
-    if len(members) >= MOST_MEMBERS:
-        raise TooLarge(f"An image may have at most {MOST_MEMBERS} members.")
+    if len(members) >= MAX_MEMBERS:
+        raise TooLarge(f"An image may have at most {MAX_MEMBERS} members.")
     member = _new(member_id, now)
     _insert(connection, number, [member])
     return Membership(image, member)
@@ -134,12 +134,9 @@ def invite(
 def decide(
     connection: Connection, image_id: str, wanted: Member, now: datetime, caller: Caller, condition: Precondition = ANY
 ) -> Membership:
-    """Set the status of a membership.
-
-    Raises NotFound (image or membership), Forbidden or PreconditionFailed.
-    """
+    """Set the status of a membership. Raises NotFound (image or membership), Forbidden or PreconditionFailed."""
     number, image = _shared(connection, image_id, caller, lock=True)
-    # Who else is a member is not for everybody: only the owner hears that somebody is none.
+    # Only the owner may learn that somebody is not a member.
     if not caller.owns(image):
         check_may_decide(caller, wanted.member_id)
     member = _one_of(_by_id(connection, number), wanted.member_id)
@@ -150,7 +147,9 @@ def decide(
     return Membership(image, decided)
 
 
-def expel(connection: Connection, image_id: str, member_id: str, caller: Caller, condition: Precondition = ANY) -> None:
+def remove_from_shared(
+    connection: Connection, image_id: str, member_id: str, caller: Caller, condition: Precondition = ANY
+) -> None:
     """Remove a member of a shared image. Raises NotFound (image or membership), Forbidden or PreconditionFailed."""
     number, image = _shared(connection, image_id, caller, lock=True)
     check_may_invite(caller, image)
@@ -160,7 +159,7 @@ def expel(connection: Connection, image_id: str, member_id: str, caller: Caller,
 
 
 def _shared(connection: Connection, image_id: str, caller: Caller, *, lock: bool = False) -> tuple[int, Image]:
-    number, image = (locked if lock else seen)(connection, image_id, caller)
+    number, image = (lock_visible if lock else read_visible)(connection, image_id, caller)
     if image.deleted:
         raise NotFound("Image not found")
     if image.visibility != SHARED:
@@ -169,11 +168,11 @@ def _shared(connection: Connection, image_id: str, caller: Caller, *, lock: bool
 
 
 def _to_share(connection: Connection, image_id: str, caller: Caller) -> tuple[int, dict[str, Member]]:
-    """The image's number and its members, when the caller may see the image and share it.
+    """The image's number and its members, if the caller may share the image.
 
-    The row is locked: two changes of one image's members come one after the other.
+    The row is locked, so that members of one image are changed one after the other.
     """
-    number, image = locked(connection, image_id, caller)
+    number, image = lock_visible(connection, image_id, caller)
     members = _by_id(connection, number)
     check_may_share(caller, image, members.get(caller.project or ""))
     return number, members
@@ -201,7 +200,7 @@ def _one_of(members: dict[str, Member], member_id: str) -> Member:
 
 
 def _later(member: Member, now: datetime) -> datetime:
-    """The time of a change, which no clock that goes back puts before the one before it."""
+    """The time of a change, which is never before that of an earlier change."""
     return now if member.updated_at is None else max(now, member.updated_at)
 
 

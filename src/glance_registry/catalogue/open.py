@@ -10,7 +10,7 @@ from glance_registry.model.errors import Invalid
 
 
 def read_urls(database_url: str, replica_url: str) -> tuple[URL, URL | None]:
-    """Both URLs, the second one None when it is empty. Raises Invalid for what we have no driver for."""
+    """Parse both URLs. The second is None if it is empty. Raises Invalid."""
     url = parse_url(database_url)
     if not replica_url:
         return url, None
@@ -21,13 +21,13 @@ def read_urls(database_url: str, replica_url: str) -> tuple[URL, URL | None]:
 
 
 def open_catalogue(database_url: str, replica_url: str = "", read_seconds: float = READ_SECONDS) -> Catalogue:
-    """The catalogue at `sqlite:///FILE` or `postgresql://…`; make it on the event loop that will use it.
+    """Open the catalogue at `sqlite:///FILE` or `postgresql://…`, on the event loop that will use it.
 
-    Raises Invalid for a URL that we have no driver for, Unavailable when an SQLite file cannot be opened.
-    A server is first asked when the first operation runs. `read_seconds` is how long a read may take.
+    Raises Invalid for another URL, Unavailable when an SQLite file cannot be opened. A server is first connected to
+    by the first operation. `read_seconds` is how long a read may take.
     """
     url, replica = read_urls(database_url, replica_url)
-    # Each engine brings a driver that the other's users need not load: it costs start-up time and memory.
+    # Only the driver in use is loaded: a driver costs start-up time and memory.
     if url.get_backend_name() == "sqlite":
         from glance_registry.catalogue.sqlite.catalogue import SqliteCatalogue
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One line when something begins to fail, one for each other cause, and one when it works again."""
+"""Log lines about failures: one for each cause, and one when everything works again."""
 
 import logging
 import threading
@@ -12,10 +12,10 @@ from msgspec import Struct
 log = logging.getLogger(__name__)
 
 QUIET_SECONDS = 60
-"""A cause that comes and goes is logged this often at most."""
+"""A cause is logged once in so many seconds at most."""
 
 MAX_CAUSES = 32
-"""Causes that are told apart; what comes beyond them counts as one."""
+"""Further causes count as one, OTHER."""
 
 OTHER = "other"
 
@@ -24,14 +24,14 @@ class _Outage(Struct):
     kinds: set[str]
     logged_at: float = float("-inf")
     is_logged: bool = False
-    """Since it began this time."""
+    """Whether it was logged since it began."""
     failed_at: float = 0
     began_at: float = 0
     failures: int = 0
 
 
 class Outages:
-    """What fails now, and why. `kinds` of work, such as reads and writes, may fail and recover each by itself."""
+    """What fails now, and why. Each kind of work, such as reads or writes, fails and recovers by itself."""
 
     def __init__(self, failing: str, working: str, clock: Callable[[], float] = time.monotonic) -> None:
         """`failing` and `working` are the events of the log lines."""
@@ -39,12 +39,12 @@ class Outages:
         self._working = working
         self.clock = clock
         self.is_open = False
-        """Whether anything fails."""
+        """Whether anything fails now."""
         self._outages: dict[str, _Outage] = {}
         self._lock = threading.Lock()
 
     def failed(self, kind: str, cause: str, fields: Mapping[str, Any]) -> None:
-        """Work failed. `fields` are for the line, if this is the first failure by that cause."""
+        """Note that work failed. If this is the first failure by this cause, log a line with `fields`."""
         now = self.clock()
         with self._lock:
             outage = self._of(cause)
@@ -60,7 +60,7 @@ class Outages:
         log.error(self._failing, extra={"fields": dict(fields)})
 
     def worked(self, kind: str, since: float) -> None:
-        """Work of a kind that began at `since`, by the same clock, was done."""
+        """Note that work which began at `since`, by the same clock, succeeded."""
         with self._lock:
             over = []
             for outage in self._outages.values():

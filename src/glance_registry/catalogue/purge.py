@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Purging: the rows of images deleted long ago go; a tombstone keeps each id from being used again."""
+"""Purging: remove the rows of images deleted long ago. A tombstone prevents that an id is used again."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -14,14 +14,14 @@ from glance_registry.catalogue.tables import image_members, images, tombstones
 
 
 class Tombstone(Struct, frozen=True):
-    """What is left of a purged image."""
+    """The record that remains of a purged image."""
 
     id: str
     purged_at: datetime
 
 
 def purge(connection: Connection, deleted_before: datetime, now: datetime, limit: int) -> int:
-    """Purge up to `limit` images deleted before a time; how many went. A small limit lets other writes in between."""
+    """Purge up to `limit` images deleted before a time; the number purged. Small limits let other writes in between."""
     oldest = (
         ROW.where(images.c.deleted_at < to_column(deleted_before))
         .order_by(images.c.deleted_at)
@@ -32,7 +32,7 @@ def purge(connection: Connection, deleted_before: datetime, now: datetime, limit
     if gone:
         purged_at = to_column(now)
         connection.execute(insert(tombstones), [{"id": image.id, "purged_at": purged_at} for _, image in gone])
-        # SQLite gives the number of the newest row that goes to the next image: nothing may be left under it.
+        # SQLite gives the number of a removed newest row to the next image: no entry may still have that number.
         for stored in gone:
             property_index.replace(connection, stored, None)
         numbers = [number for number, _ in gone]
@@ -47,8 +47,8 @@ def tombstones_after(connection: Connection, image_id: str, limit: int) -> list[
     return [Tombstone(row.id, from_column(row.purged_at)) for row in connection.execute(statement)]
 
 
-def bury(connection: Connection, wanted: Sequence[Tombstone]) -> int:
-    """Set the tombstones of ids that no image here has or had; how many these are."""
+def add_tombstones(connection: Connection, wanted: Sequence[Tombstone]) -> int:
+    """Add the tombstones of ids that no image has or had; the number added."""
     taken = ids_taken(connection, [tombstone.id for tombstone in wanted])
     rows = {
         tombstone.id: {"id": tombstone.id, "purged_at": to_column(tombstone.purged_at)}

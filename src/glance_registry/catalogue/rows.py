@@ -26,22 +26,22 @@ def from_column(microseconds: int) -> datetime:
 
 
 MAX_PAGE_BYTES = 1_048_576
-"""Bytes of a page's documents, after which the page ends early; the image that goes past it is still on the page."""
+"""Bytes of a page's documents. A page ends with the image that reaches this."""
 
 MAX_BYTES_ON_LOOP = 262_144
 """Bytes of a page's documents, after which the page is a long read: on SQLite it is left to a thread."""
 
 NOTE_LARGE_PAGE = "note large page"
-"""Under this key `Connection.info` may have a function without arguments: it is called when a page is found to have
-more than `MAX_BYTES_ON_LOOP`. Raises TooLong where such a page must not be read."""
+"""The key in `Connection.info` of a function without arguments, which is called if a page has more than
+`MAX_BYTES_ON_LOOP`. It raises TooLong where such a page must not be read."""
 
 
 class TooLong(Exception):
-    """A read must not go on in this thread."""
+    """A read is too long for this thread."""
 
 
 class Stored(NamedTuple):
-    """An image and the number of its row, by which the other tables know it."""
+    """An image and the number of its row, which is its key in other tables."""
 
     number: int
     image: Image
@@ -67,7 +67,7 @@ DOCUMENTS = [ROW.selected_columns.keys().index(name) for name in ("properties", 
 
 
 def document_bytes(row: Sequence[Any]) -> int:
-    """The bytes of a row's documents in UTF-8. To ask whether a text is ASCII takes no look at its characters."""
+    """The bytes of a row's documents in UTF-8. `isascii` is quick: it does not read the characters."""
     return sum(
         len(text) if text.isascii() else len(text.encode())
         for text in (row[document] for document in DOCUMENTS)
@@ -76,10 +76,10 @@ def document_bytes(row: Sequence[Any]) -> int:
 
 
 class PreparedPage(Prepared):
-    """A prepared list of `ROW`, of which no more rows are read than make `MAX_PAGE_BYTES`.
+    """A prepared list of `ROW` that is read until its documents have `MAX_PAGE_BYTES`.
 
-    SQLite hands over a row when it is asked for it. A server is told to stop, because its driver reads all that it
-    sends: it knows a document's size without reading it.
+    SQLite returns row by row. PostgreSQL's driver reads all rows, so the statement itself ends the page: the server
+    knows a document's size without reading it.
     """
 
     def all(self, connection: Connection, parameters: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
@@ -101,7 +101,7 @@ class PreparedPage(Prepared):
             + func.octet_length(found.c.locations)
             + func.octet_length(found.c.tags)
         )
-        # Without an order of its own the window takes the rows in theirs, and leaves them in it.
+        # Without an order of its own, the window keeps the order of the rows.
         so_far = func.sum(size).over(rows=(None, 0))
         summed = select(found, (so_far - size).label("before")).subquery("summed")
         columns = [summed.c[column.name] for column in found.c]
@@ -129,7 +129,7 @@ WRITTEN = [column.name for column in images.c if column.name != "number"]
 
 
 def as_stored(row: Sequence[Any]) -> Stored:
-    """A row of `ROW`. Its values come as the driver has them: SQLite knows no booleans."""
+    """The image of a row of `ROW`, with the driver's values: SQLite has no booleans."""
     (number, image_id, version, created_at, updated_at, deleted_at, name, status, visibility, disk_format,
      container_format, size, virtual_size, checksum, owner, min_disk, min_ram, protected, properties,
      locations, tags, os_hidden, os_hash_algo, os_hash_value, null_properties) = row  # fmt: skip
@@ -165,9 +165,10 @@ def as_stored(row: Sequence[Any]) -> Stored:
 
 
 def _properties(texts: str, nulls: str | None) -> dict[str, str | None]:
-    """All properties, those that are null included.
+    """All properties.
 
-    An older release does not know the column `nulls`: it may have given such a property a value, or deleted the image.
+    An older release does not know the column `nulls`: it may have given one of these properties a value, or have
+    deleted the image, without changing that.
     """
     properties: dict[str, str | None] = _read_properties(texts)
     if nulls is not None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The schema's version in a database, and the walk from an older one to today's.
+"""The schema's version in a database, and the upgrade from an older one.
 
-All steps of a walk and their records commit together; a second process that wants to walk at the same
-time waits, then finds nothing to do.
+All steps of an upgrade commit together. A second process that upgrades at the same time waits, then finds nothing to
+do.
 """
 
 from collections.abc import Callable
@@ -23,8 +23,8 @@ HEAD = "0008"
 """The newest step in migrations/versions."""
 
 COMPATIBLE_SINCE = "0004"
-"""The oldest step whose program works over today's schema, too, and so may run until it is replaced. A step moves this
-only when it does more than add what older statements do not notice."""
+"""The oldest step whose program also works with today's schema. A new step changes this only if statements of older
+programs may fail after it."""
 
 VERSION_TABLE = "glance_registry_version"
 _LOCK_KEY = 1_917_191_911  # Any number that no other program on the same server is likely to lock.
@@ -42,32 +42,32 @@ class State(Enum):
 
 
 USABLE = (State.CURRENT, State.FITTING)
-"""What a program may run over."""
+"""The states in which the program starts."""
 
 
 async def state(database_url: str) -> State:
-    """What is in the database. Raises Invalid or Unavailable."""
+    """The state of a database. Raises Invalid or Unavailable."""
     url = parse_url(database_url)
     if url.get_backend_name() == "sqlite":
         check_not_half_restored(url.database or "")
-        # Before anything opens the database: the last to close it copies the log into it.
+        # Before any connection is opened: the last one that is closed copies the log into the file.
         check_log(Path(url.database or ""))
-    # To look must not create the file.
+    # A connection would create the file.
     return State.EMPTY if _is_absent_file(url) else await snapshot(database_url, _state)
 
 
 async def upgrade(database_url: str, to: str = HEAD) -> None:
-    """Walk the database to a step, by default today's. One that need not walk is only read.
+    """Upgrade the database to a step, by default the newest.
 
-    A newer schema that this program works with is left as it is. Raises Conflict when it does not, or when the
-    database holds another program's tables; Invalid, Unavailable.
+    A newer schema that this program works with is not changed. Raises Conflict for a newer one that it does not work
+    with, and for tables of another program; Invalid, Unavailable.
     """
     if await state(database_url) not in USABLE:
         await _run(parse_url(database_url), _upgrade, to)
 
 
 def refusal(found: State) -> str:
-    """Why the program does not start on such a database, and what to do."""
+    """Why the program does not start with a database in this state, and what to do."""
     match found:
         case State.EMPTY | State.OLD:
             return f"The database {found.value}; run: glance-registry db upgrade"
@@ -94,7 +94,7 @@ def _state(connection: Connection) -> State:
 
 
 def _compatible_since(connection: Connection) -> str | None:
-    """The record that the release that last upgraded the database left for older ones."""
+    """The COMPATIBLE_SINCE of the release that upgraded the database last."""
     if not _has_record(connection):
         return None
     since: str | None = connection.execute(
@@ -108,7 +108,7 @@ def _has_record(connection: Connection) -> bool:
 
 
 def _record_compatibility(connection: Connection) -> None:
-    """Beside Alembic's own column, which says which step the schema is at."""
+    """Store COMPATIBLE_SINCE beside Alembic's own column, which has the step."""
     if not _has_record(connection):
         connection.execute(text(f"ALTER TABLE {VERSION_TABLE} ADD COLUMN compatible_since VARCHAR(32)"))
     record = table(VERSION_TABLE, column("compatible_since"))
@@ -123,7 +123,7 @@ def _upgrade(connection: Connection, to: str) -> None:
         raise Conflict(refusal(found))
     if found in USABLE:
         return
-    # Alembic is loaded only where it has work to do: it costs start-up time and memory.
+    # Alembic costs start-up time and memory, so it is loaded only here.
     from alembic import command
     from alembic.config import Config
 
@@ -136,7 +136,7 @@ def _upgrade(connection: Connection, to: str) -> None:
 
 
 async def _run(url: URL, step: Callable[..., T], *args: str) -> T:
-    """Run a step in one transaction that no other process can write beside."""
+    """Run a step in one transaction, while no other process writes."""
     try:
         if url.get_backend_name() == "sqlite":
             return _run_on_sqlite(url, step, *args)

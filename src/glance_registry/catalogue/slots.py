@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A limited number of slots, shared fairly between callers.
 
-Whoever sends most requests must not make the others wait behind all of them. So a free slot goes to the waiting
-callers in turn, one caller alone never gets the last slots, and when the queue is full, the caller with most requests
-in it loses one.
+One caller's many requests must not make the others wait. So free slots go to the waiting callers in turn, one caller
+alone gets half of the slots at most, and when the queue is full, the caller with most requests in it loses one.
 """
 
 import asyncio
@@ -14,7 +13,7 @@ from glance_registry.catalogue.fair_queue import FairQueue
 from glance_registry.model.errors import Overloaded
 
 caller_key: ContextVar[str] = ContextVar("caller_key", default="")
-"""For whom the database works in this context. All requests with the same key share what one caller gets."""
+"""The caller of the current request. Requests with the same key share the slots of one caller."""
 
 
 class _Waiting(NamedTuple):
@@ -27,8 +26,8 @@ class Slots:
 
     def __init__(self, slots: int, max_waiting: int) -> None:
         self._free = slots
-        # Half, at least one, is left for others. They need not wait until a long operation ends, nor share the cores of
-        # a machine with more of one caller's statements than these can run.
+        # Half of the slots, at least one, are for other callers. These do not wait for a caller's long operations, and
+        # find a free core.
         self._max_running_per_caller = max(1, slots - max(1, slots // 2))
         self._max_waiting = max_waiting
         self._running: dict[str, int] = {}
@@ -40,7 +39,7 @@ class Slots:
         return len(self._queue)
 
     def take_free(self) -> str | None:
-        """Take a slot if there is one at once; the result is what `release` needs."""
+        """Take a slot if one is free now; the result is the key for `release`."""
         key = caller_key.get()
         if not self._free or key in self._queue or not self._may_run(key):
             return None
@@ -48,7 +47,7 @@ class Slots:
         return key
 
     async def acquire(self) -> str:
-        """Wait for a slot; the result is what `release` needs. Raises Overloaded."""
+        """Wait for a slot; the result is the key for `release`. Raises Overloaded."""
         if (taken := self.take_free()) is not None:
             return taken
         key = caller_key.get()
@@ -83,9 +82,9 @@ class Slots:
         self._running[key] = self._running.get(key, 0) + 1
 
     def _make_room(self, key: str) -> None:
-        """Let one more of this caller's operations wait.
+        """Make room for one more waiting operation of a caller.
 
-        Raises Overloaded when the queue is full and no other caller has more in it.
+        Raises Overloaded if the queue is full and no other caller has more in it.
         """
         if len(self._queue) < self._max_waiting:
             return

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A long look at the database as it is at one moment, while others write."""
+"""Long reads of the whole database as it is at one moment, while others write."""
 
 from sqlalchemy import URL
 
@@ -9,9 +9,9 @@ from glance_registry.catalogue.errors import translate
 
 
 async def snapshot(database_url: str, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run an operation that changes nothing, however long it takes, on a connection of its own.
+    """Run an operation that changes nothing on a connection of its own, without a time limit.
 
-    For commands, not for requests: on SQLite it holds up the event loop.
+    For commands, not for requests: on SQLite it blocks the event loop.
 
     Raises what the operation raises, Invalid or Unavailable.
     """
@@ -30,9 +30,9 @@ def _on_sqlite(url: URL, run: Operation[[], T]) -> T:
     from glance_registry.catalogue.statements import driver
 
     with connect(url, read_only=True) as connection:
-        # Sorting a large table must not fill the memory.
+        # To sort a large table must not take much memory.
         connection.exec_driver_sql("PRAGMA temp_store = FILE").close()
-        # What is no UTF-8 must not end the look: it is what a check looks for.
+        # Texts that are not UTF-8 must not raise errors: a check reports them.
         driver(connection).text_factory = lambda raw: raw.decode(errors="surrogateescape")
         driver(connection).execute("BEGIN")
         return run(connection)

@@ -9,7 +9,7 @@ from sqlalchemy.types import NullType
 
 
 class unindexed(ColumnElement[Any]):  # noqa: N801 - reads as the function that it is
-    """A column as it is, which no index is chosen for. SQLite keeps no statistics that could tell it better."""
+    """A column for which SQLite chooses no index. Without statistics it might choose a slow one."""
 
     inherit_cache = True
 
@@ -29,7 +29,7 @@ def _with_plus(element: unindexed, compiler: Any, **options: Any) -> str:
 
 
 class unordered(unindexed):  # noqa: N801
-    """The same on PostgreSQL as well, for keys whose own index would lead past very many rows in their order."""
+    """The same on PostgreSQL as well, for keys whose own index would pass over very many rows."""
 
     inherit_cache = True
 
@@ -40,9 +40,9 @@ def _with_greatest(element: unordered, compiler: Any, **options: Any) -> str:
 
 
 class among(ColumnElement[Any]):  # noqa: N801
-    """Whether a column is one of the values that a subquery finds: these are found first and lead to the rows.
+    """Whether a column has one of the values of a subquery, which is run first and leads to the rows.
 
-    Of a plain IN, PostgreSQL may make a join the other way round, and read all rows to keep a few.
+    For a plain IN, PostgreSQL might read all rows and look each one up in the subquery.
     """
 
     inherit_cache = True
@@ -64,7 +64,7 @@ def _among_on_postgresql(element: among, compiler: Any, **options: Any) -> str:
 
 
 class listed(ColumnElement[Any]):  # noqa: N801
-    """The whole numbers or texts of a JSON list, as rows of a subquery: one parameter, however long the list."""
+    """The integers or texts of a JSON list, as rows of a subquery: one parameter for a list of any length."""
 
     inherit_cache = True
 

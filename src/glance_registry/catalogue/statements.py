@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Constant statements, compiled once: where SQLAlchemy's execution costs more than the database's."""
+"""Constant statements, compiled once, because SQLAlchemy's execution costs more than the database's."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -11,11 +11,10 @@ from sqlalchemy.util import await_only
 
 
 class Prepared:
-    """A constant statement, compiled once for each kind of database and then handed to the driver.
+    """A constant read, compiled once for each kind of database and then passed to the driver.
 
-    For the reads that every user makes: there SQLAlchemy's execution costs more than the query. Rows are plain
-    tuples, as the driver has them. No statement is run twice: SQLite's driver raises its own errors, those of a
-    server's driver are raised as SQLAlchemy's. In a transaction on a server SQLAlchemy executes the statement.
+    Rows are the driver's tuples. SQLite's driver raises its own errors; asyncpg's errors are raised as SQLAlchemy's.
+    No error makes it run a statement again. In a transaction on PostgreSQL, SQLAlchemy executes the statement.
     """
 
     def __init__(self, statement: Select[Any] | CompoundSelect[Any]) -> None:
@@ -38,12 +37,12 @@ class Prepared:
             raise
 
     def first(self, connection: Connection, parameters: Mapping[str, Any]) -> Sequence[Any] | None:
-        """The only row, or None."""
+        """The first row, or None."""
         rows = self.all(connection, parameters)
         return rows[0] if rows else None
 
     def _sent(self, connection: Connection) -> Select[Any] | CompoundSelect[Any]:  # noqa: ARG002 - for subclasses
-        """The statement as this kind of database is given it."""
+        """The statement for this kind of database."""
         return self.statement
 
     def _fetch(self, connection: Connection, result: Any) -> Sequence[Sequence[Any]]:  # noqa: ARG002 - for subclasses
@@ -53,14 +52,14 @@ class Prepared:
     def _compile(self, connection: Connection) -> tuple[str, list[str], dict[str, Any]]:
         compiled = self._sent(connection).compile(dialect=connection.dialect)
         assert compiled.positiontup is not None  # Both of our drivers number their parameters.
-        # What is not handed in with each call: SQLAlchemy's own parameters, such as an offset of 0.
+        # SQLAlchemy's own parameters, such as an offset of 0, which callers do not pass.
         constants = {name: value for name, value in compiled.params.items() if value is not None}
         self._compiled[connection.dialect.name] = str(compiled), compiled.positiontup, constants
         return self._compiled[connection.dialect.name]
 
 
 def _raise_as_sqlalchemy(sql: str, error: Exception) -> None:
-    """Raise SQLAlchemy's error for one of asyncpg; a lost socket's OSError is left as it is."""
+    """Raise SQLAlchemy's error for an error of asyncpg. The OSError of a lost socket is not changed."""
     from asyncpg import InterfaceError, PostgresError  # Users of SQLite need not load it.
 
     if isinstance(error, PostgresError | InterfaceError):
@@ -78,19 +77,19 @@ def is_outdated(error: Exception) -> bool:
     return isinstance(getattr(getattr(error, "orig", None), "__cause__", None), InvalidCachedStatementError)
 
 
-class Done(NamedTuple):
-    """What a write came to."""
+class WriteResult(NamedTuple):
+    """The result of a write."""
 
     rows: Sequence[Sequence[Any]]
     changed: int
-    """How many rows."""
+    """The number of changed rows."""
 
 
 class PreparedWrite:
-    """A constant statement of a write's transaction, compiled once for SQLite and then handed to its driver.
+    """A constant statement in the transaction of a write, compiled once for SQLite and then passed to its driver.
 
-    On a server SQLAlchemy sends it, which knows what a failure means for the transaction. `columns` are those that an
-    INSERT or UPDATE sets: from parameters of the same names.
+    On PostgreSQL, SQLAlchemy executes it, which knows what an error means for the transaction. `columns` are the
+    columns that an INSERT or UPDATE sets, from parameters of the same names.
     """
 
     def __init__(self, statement: Select[Any] | CompoundSelect[Any] | UpdateBase, columns: Iterable[str] = ()) -> None:
@@ -98,14 +97,14 @@ class PreparedWrite:
         self._columns = list(columns)
         self._compiled: tuple[str, list[str], dict[str, Any]] | None = None
 
-    def run(self, connection: Connection, parameters: Mapping[str, Any]) -> Done:
+    def run(self, connection: Connection, parameters: Mapping[str, Any]) -> WriteResult:
         if connection.dialect.name != "sqlite":
             result = connection.execute(self._statement, dict(parameters))
-            return Done(result.all() if result.returns_rows else (), result.rowcount)
+            return WriteResult(result.all() if result.returns_rows else (), result.rowcount)
         sql, names, constants = self._compiled or self._compile(connection)
         known = {**constants, **parameters} if constants else parameters
         cursor = driver(connection).execute(sql, [known[name] for name in names])
-        return Done(cursor.fetchall(), cursor.rowcount)
+        return WriteResult(cursor.fetchall(), cursor.rowcount)
 
     def run_all(self, connection: Connection, many: Sequence[Mapping[str, Any]]) -> None:
         if not many:
@@ -125,8 +124,8 @@ class PreparedWrite:
 
 
 def driver(connection: Connection) -> Any:
-    """The driver's own connection.
+    """The driver's own connection, for constant statements.
 
-    It is for constant statements, and on SQLite for BEGIN and COMMIT, to which SQLAlchemy must not add its own.
+    On SQLite also for BEGIN and COMMIT, which SQLAlchemy does not send.
     """
     return connection.connection.driver_connection

@@ -2,7 +2,7 @@
 """The tables. One row of `images` is one image; `indexes.py` has the indexes.
 
 Times are microseconds since 1970, UTC. Text sorts by code point on both databases (collation "C" on
-PostgreSQL, BINARY on SQLite), so that a page ends at the same image whichever is used.
+PostgreSQL, BINARY on SQLite), so that pages are the same on both.
 """
 
 from typing import Any
@@ -36,7 +36,7 @@ _NUMBER = BigInteger().with_variant(Integer, "sqlite")
 images = Table(
     "images",
     metadata,
-    # SQLite stores a row under its integer key: short, and what every index points at.
+    # SQLite stores a row by its integer key, and every entry of an index contains that key: it must be short.
     Column("number", _NUMBER, primary_key=True),
     Column("id", _text(36), nullable=False, unique=True),
     Column("version", Integer, nullable=False),
@@ -58,17 +58,17 @@ images = Table(
     # JSON documents: a mapping of names to strings, a list of {id, url, metadata, status}, a list of strings.
     Column("properties", Text, nullable=False),
     Column("locations", Text, nullable=False),
-    # The release before step 0005 does not write what follows: hence the defaults.
+    # The release before step 0005 does not write these columns, so they have defaults.
     Column("tags", Text, nullable=False, server_default="[]"),
     Column("os_hidden", Boolean, nullable=False, server_default=false()),
     Column("os_hash_algo", _text(64)),
     Column("os_hash_value", _text(128)),
-    # A list of the names of properties without a value, which are not in `properties`: a release before step 0008 reads
-    # that as a mapping of names to strings. Null when there is none.
+    # A list of the names of properties without a value, or null if there are none. They are not in `properties`, which
+    # a release before step 0008 reads as a mapping of names to strings.
     Column("null_properties", Text),
 )
 
-# The constants are part of the indexes' expressions, so they must not become parameters.
+# Literals, not parameters: they are part of the indexes' expressions.
 _STANDS_FOR_NULL: dict[str, ColumnElement[Any]] = {
     "name": literal_column("''"),
     "container_format": literal_column("''"),
@@ -80,10 +80,10 @@ Columns = ReadOnlyColumnCollection[str, Any]
 
 
 def sorted_as(key: str, columns: Columns = images.c) -> ColumnElement[Any]:
-    """What a list sorts by for a sort key.
+    """The expression that a list sorts by for a sort key.
 
-    A missing text sorts as the empty one and a missing size as -1: both databases agree on the order, and a
-    marker without a value has its place in it.
+    A missing text sorts as the empty one, and a missing size as -1. So the order is the same on both databases, and a
+    marker without a value has a position in it.
     """
     column: ColumnElement[Any] = columns[key]
     return func.coalesce(column, _STANDS_FOR_NULL[key]) if key in _STANDS_FOR_NULL else column
@@ -92,12 +92,12 @@ def sorted_as(key: str, columns: Columns = images.c) -> ColumnElement[Any]:
 image_properties = Table(
     "image_properties",
     metadata,
-    # What filters by property search; the image's row has the properties themselves. A tag is a property without
+    # An index for filters by property; the properties themselves are in the image's row. A tag is a property without
     # a name.
     Column("name", _text(255), primary_key=True),
-    # The value, or its digest where it is long: see `catalogue.properties.search_key`.
+    # The value, or the start of a long one and its digest: see `property_index.search_key`.
     Column("value", _text(256), primary_key=True),
-    # The image's, so that a property's images are in the default order of lists.
+    # The image's time, so that the images with a property are in the default order of lists.
     Column("created_at", BigInteger, primary_key=True),
     Column("image_number", _NUMBER, primary_key=True),
     sqlite_with_rowid=False,
@@ -106,11 +106,11 @@ image_properties = Table(
 image_members = Table(
     "image_members",
     metadata,
-    # "Shared with me": the images of a member. "Who are its members" has an index.
+    # The key serves "images shared with me". The members of an image have an index.
     Column("member_id", _text(255), primary_key=True),
     Column("image_number", _NUMBER, primary_key=True),
     Column("can_share", Boolean, nullable=False),
-    # As the release before step 0005 writes a membership, it is pending and has no times.
+    # The release before step 0005 does not write these: its memberships are pending and have no times.
     Column("status", _text(20), nullable=False, server_default="pending"),
     Column("created_at", BigInteger),
     Column("updated_at", BigInteger),
@@ -120,7 +120,7 @@ image_members = Table(
 tombstones = Table(
     "tombstones",
     metadata,
-    # The ids of purged images: never used again.
+    # The ids of purged images, which are never used again.
     Column("id", _text(36), primary_key=True),
     Column("purged_at", BigInteger, nullable=False),
 )

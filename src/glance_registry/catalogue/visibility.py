@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One clause: the rows that a caller may see; used by get, list and count alike.
+"""The rows that a caller may see, as clauses for point reads and lists.
 
-The clauses are constant but for the parameters `project`, the caller's, and `member_status`, the query's.
+The clauses are constant. Their parameters are the caller's `project` and the query's `member_status`.
 """
 
 from collections.abc import Iterable
@@ -19,8 +19,8 @@ _PROJECT = bindparam("project", type_=images.c.owner.type)
 _MEMBER_STATUS = bindparam("member_status", type_=image_members.c.status.type)
 
 
-class Sight(Enum):
-    """How far a caller sees."""
+class Scope(Enum):
+    """Which images a caller may see."""
 
     ALL = "every image"
     PROJECT = "public images, its project's, and those shared with that; community images by id, or asked for"
@@ -28,26 +28,26 @@ class Sight(Enum):
     PUBLIC = "public images"
 
 
-def sight(caller: Caller) -> Sight:
+def scope_of(caller: Caller) -> Scope:
     if caller.admin or caller.writer:
-        return Sight.ALL
+        return Scope.ALL
     if caller.project is not None:
-        return Sight.PROJECT
-    return Sight.PUBLIC if caller.anonymous else Sight.USER
+        return Scope.PROJECT
+    return Scope.PUBLIC if caller.anonymous else Scope.USER
 
 
-def readable(sight: Sight) -> ColumnElement[bool]:
-    """The rows that such a caller may see when it knows their id."""
-    match sight:
-        case Sight.ALL:
+def readable(scope: Scope) -> ColumnElement[bool]:
+    """The rows that a caller of this scope may read by id."""
+    match scope:
+        case Scope.ALL:
             return true()
-        case Sight.PUBLIC:
+        case Scope.PUBLIC:
             return _ordinary(False)
-    return or_(_ordinary(sight is Sight.PROJECT), images.c.visibility == COMMUNITY)
+    return or_(_ordinary(scope is Scope.PROJECT), images.c.visibility == COMMUNITY)
 
 
 class Part(Enum):
-    """One of the parts, without an image in common, that make up what a list is taken from."""
+    """A set of images. Lists are made of several such sets, which have no image in common."""
 
     PUBLIC = PUBLIC
     COMMUNITY = COMMUNITY
@@ -61,13 +61,13 @@ class Part(Enum):
 
 
 BY_VISIBILITY = frozenset({Part.PUBLIC, Part.COMMUNITY, Part.SHARED, Part.PRIVATE, Part.OTHER_COMMUNITY})
-"""The parts that are walked along the index of a sort key; the others are found whole."""
+"""The parts that are read along the index of a sort key. The others are read as a whole."""
 
 _NON_PUBLIC = (Part.COMMUNITY, Part.SHARED, Part.PRIVATE)
 
 
 def parts(caller: Caller, query: Query) -> tuple[Part, ...]:
-    """What a list for the caller is taken from."""
+    """The parts that a list for the caller is made of."""
     if query.view is not None:
         return _viewed_by_admin(caller, query.view) if caller.admin else _viewed(caller, query.view)
     if not caller.admin or query.public:
@@ -83,7 +83,7 @@ def _viewed_by_admin(caller: Caller, view: View) -> tuple[Part, ...]:
 
 
 def _viewed(caller: Caller, view: View) -> tuple[Part, ...]:
-    """Where a part has images of another visibility than the view's, `filters.shape` leaves them out."""
+    """The parts of a view. If a part has images of other visibilities too, `filters.conditions_of` removes them."""
     if caller.anonymous:
         # "Without identity: read-only, public images only" (protocol, section 3).
         return (Part.PUBLIC,) if view.visibility in (None, "all", PUBLIC) else ()
@@ -113,7 +113,7 @@ _VIEWED_WITHOUT_PROJECT: dict[str | None, tuple[Part, ...]] = {
 
 
 def in_part(part: Part, *, by_creation: bool = True) -> ColumnElement[bool]:
-    """The rows of one part, along an index; that of a project's own images keeps the order of their creation."""
+    """The rows of one part, along an index; with `by_creation` in the order of creation, if they are a project's."""
     own = images.c.owner == _PROJECT
     if not by_creation:
         live = images.c.deleted_at.is_(None)
@@ -123,12 +123,12 @@ def in_part(part: Part, *, by_creation: bool = True) -> ColumnElement[bool]:
 
 
 def anywhere() -> ColumnElement[bool]:
-    """The rows of every visibility, along the index of a field, which begins with that."""
+    """The rows of every visibility, along the index of a field, whose first column is the visibility."""
     return images.c.visibility.in_([literal_column(f"'{name}'") for name in VISIBILITIES])
 
 
 def in_any(parts: Iterable[Part]) -> ColumnElement[bool]:
-    """The rows of all these parts, when another condition chooses the index."""
+    """The rows of all these parts, if another condition chooses the index."""
     visibility, own = unindexed(images.c.visibility), images.c.owner == _PROJECT
     return or_(*(_in_part(part, visibility, own, _shared_with_project(part)) for part in parts))
 
@@ -141,7 +141,7 @@ def _in_part(
         case Part.OWN:
             return and_(own, visibility != PUBLIC)
         case Part.WITH_ME | Part.WITH_ME_AS:
-            # The members lead to these: no equality here, which would offer an index on visibility.
+            # Read by the index of members. An equality would let the planner choose an index on visibility.
             return and_(shared, *(visibility != name for name in (PUBLIC, COMMUNITY, PRIVATE)), foreign)
         case Part.OWN_COMMUNITY:
             return and_(own, unindexed(images.c.visibility) == COMMUNITY)
@@ -157,12 +157,12 @@ def _membership(part: Part | None = None) -> ColumnElement[bool]:
 
 
 def _shared_with_project(part: Part | None = None) -> ColumnElement[bool]:
-    """Asked of one row after the other: a project may be a member of very many images."""
+    """Checked for each row, because a project may be a member of very many images."""
     return exists().where(_membership(part), image_members.c.image_number == images.c.number)
 
 
 def _ordinary(has_project: bool) -> ColumnElement[bool]:
-    """Public, or its own, or shared with it. A caller without project has no own and no shared images."""
+    """Public images, and those that a project owns or that are shared with it."""
     public = images.c.visibility == PUBLIC
     if not has_project:
         return public

@@ -22,7 +22,7 @@ from msgspec import Meta, Struct, structs
 from glance_registry.api.json_body import convert, read_object
 from glance_registry.api.registry import wire
 from glance_registry.api.registry.member_wire import MembershipBody, ShownMember
-from glance_registry.catalogue.images import Kept
+from glance_registry.catalogue.images import ImageRecord
 from glance_registry.catalogue.purge import Tombstone
 from glance_registry.cli.images_api import ANSWER_FIELDS, Answers, as_record, is_answer
 from glance_registry.model.access import ANYONE_IS_ADMIN
@@ -232,7 +232,7 @@ _WRAPPER_FIELDS = frozenset(wire.ImageRequest.__struct_fields__)
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
-def image_line(kept: Kept) -> bytes:
+def image_line(kept: ImageRecord) -> bytes:
     image = kept.image
     if image.deleted:
         # Older releases left properties and locations in the row of a deleted image.
@@ -271,7 +271,7 @@ def read_line(
     now: Callable[[], datetime],
     new_id: Callable[[], str],
     answers: Answers | None = None,
-) -> Kept | Tombstone:
+) -> ImageRecord | Tombstone:
     """The image or tombstone of a line. Raises Invalid or TooLarge.
 
     The contract is for lines written by a person. Answers of the Images API are counted in `answers`.
@@ -296,7 +296,7 @@ def read_line(
     _refuse_unknown(fields, _BODY_FIELDS | _IGNORED_FIELDS)
     image = wire.read_new(body, contract, ANYONE_IS_ADMIN, new_id, now())
     contract.check(image)
-    return Kept(image)
+    return ImageRecord(image)
 
 
 def _refuse_unknown(fields: Mapping[str, Any], known: frozenset[str]) -> None:
@@ -317,7 +317,7 @@ def _read_tombstone(fields: Mapping[str, Any]) -> Tombstone:
     return Tombstone(CACTUS.image_id(record.id), _utc(record.purged_at))
 
 
-def _read_record(fields: Mapping[str, Any], body: bytes) -> Kept:
+def _read_record(fields: Mapping[str, Any], body: bytes) -> ImageRecord:
     # The record has an id and times of its own.
     image = wire.read_new(body, ANY_CONTRACT, ANYONE_IS_ADMIN, str, _EPOCH)
     record = convert(fields, _ImageRecord)
@@ -347,7 +347,7 @@ def _read_record(fields: Mapping[str, Any], body: bytes) -> Kept:
         os_hash_value=record.os_hash_value,
     )
     ANY_CONTRACT.check(image)
-    return Kept(image, tuple({entry.member_id: _member(entry) for entry in record.members}.values()))
+    return ImageRecord(image, tuple({entry.member_id: _member(entry) for entry in record.members}.values()))
 
 
 def _member(entry: _MemberRecord) -> Member:

@@ -12,8 +12,8 @@ from msgspec import Struct, field
 
 from glance_registry.app import contract_of
 from glance_registry.catalogue.base import Catalogue, Operation, T
-from glance_registry.catalogue.images import Kept, add_all
-from glance_registry.catalogue.purge import Tombstone, bury
+from glance_registry.catalogue.images import ImageRecord, add_all
+from glance_registry.catalogue.purge import Tombstone, add_tombstones
 from glance_registry.cli.export_format import MAX_LINE_BYTES, Entry, read_entries, read_line
 from glance_registry.cli.files import opened_catalogue
 from glance_registry.cli.images_api import Answers
@@ -77,7 +77,7 @@ def _report(number: int, sentence: str) -> None:
     print_error(f"line {number}: {sentence}")
 
 
-Item = tuple[Kept | Tombstone, int]
+Item = tuple[ImageRecord | Tombstone, int]
 """The image or tombstone of an entry, and the number of its bytes."""
 
 
@@ -94,9 +94,9 @@ def _items(entries: Iterable[Entry], contract: Contract, outcome: Outcome) -> It
             yield item, len(text)
 
 
-def _batches(items: Iterable[Item]) -> Iterator[list[Kept | Tombstone]]:
+def _batches(items: Iterable[Item]) -> Iterator[list[ImageRecord | Tombstone]]:
     """Group items for one transaction each. A batch has one kind of item, so the order of the file is preserved."""
-    batch: list[Kept | Tombstone] = []
+    batch: list[ImageRecord | Tombstone] = []
     size = 0
     for item, length in items:
         if batch and (len(batch) == BATCH_SIZE or size + length > MAX_BATCH_BYTES or type(item) is not type(batch[0])):
@@ -108,11 +108,13 @@ def _batches(items: Iterable[Item]) -> Iterator[list[Kept | Tombstone]]:
         yield batch
 
 
-def _write(batch: list[Kept | Tombstone], catalogue: Catalogue, runner: asyncio.Runner, outcome: Outcome) -> None:
-    images = [item for item in batch if isinstance(item, Kept)]
+def _write(
+    batch: list[ImageRecord | Tombstone], catalogue: Catalogue, runner: asyncio.Runner, outcome: Outcome
+) -> None:
+    images = [item for item in batch if isinstance(item, ImageRecord)]
     tombstones = [item for item in batch if isinstance(item, Tombstone)]
     registered = _write_all(add_all, images, catalogue, runner) if images else 0
-    added = _write_all(bury, tombstones, catalogue, runner) if tombstones else 0
+    added = _write_all(add_tombstones, tombstones, catalogue, runner) if tombstones else 0
     outcome.registered += registered
     outcome.tombstones += added
     outcome.present += len(batch) - registered - added

@@ -15,7 +15,7 @@ ACCEPTED = "accepted"
 REJECTED = "rejected"
 STATUSES = (PENDING, ACCEPTED, REJECTED)
 
-MOST_MEMBERS = 1_000
+MAX_MEMBERS = 1_000
 """Of one image."""
 
 

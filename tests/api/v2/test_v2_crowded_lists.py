@@ -20,13 +20,13 @@ from glance_registry.catalogue import images
 from glance_registry.model.image import COMMUNITY, PRIVATE, PUBLIC, SHARED, Image
 
 
-def _kept(plain: images.Kept) -> images.Kept:
+def _kept(plain: images.ImageRecord) -> images.ImageRecord:
     image, chance = plain.image, DICE.random()
     tags = () if image.deleted else ("common",) if chance < 0.9 else ("common", "rare") if chance < 0.95 else ()
     members = tuple(
         replace(member, status=DICE.choice(["pending", "accepted", "accepted", "rejected"])) for member in plain.members
     )
-    return images.Kept(replace(image, tags=tags, os_hidden=DICE.random() < 0.05), members)
+    return images.ImageRecord(replace(image, tags=tags, os_hidden=DICE.random() < 0.05), members)
 
 
 KEPT = [_kept(plain) for plain in PLAIN]
@@ -79,7 +79,7 @@ ASKS = st.builds(
 )
 
 
-def _is_looked_through(ask: Ask, kept: images.Kept) -> bool:
+def _is_looked_through(ask: Ask, kept: images.ImageRecord) -> bool:
     image, wanted = kept.image, ask.view.get("visibility")
     status = ask.view.get("member_status", "accepted")
     own = ask.project is not None and image.owner == ask.project
@@ -93,7 +93,7 @@ def _is_looked_through(ask: Ask, kept: images.Kept) -> bool:
     return wanted in ("all", image.visibility)
 
 
-def _lists(ask: Ask, kept: images.Kept) -> bool:
+def _lists(ask: Ask, kept: images.ImageRecord) -> bool:
     image = kept.image
     if image.deleted or image.os_hidden != (ask.view.get("os_hidden") == "true"):
         return False

@@ -2,6 +2,7 @@
 """The Registry API's calls on images: parse, run one operation, answer."""
 
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 from msgspec.structs import replace
 
@@ -20,12 +21,12 @@ from glance_registry.model.rules import RegistryRules, check_change
 
 async def list_images(request: Request) -> Answer:
     """Brief information about public images."""
-    return await _page(request, _brief_json)
+    return await _page(request, partial(request.registry.render_cache.render, wire.brief_json))
 
 
 async def list_images_detail(request: Request) -> Answer:
     """Detailed information about public images."""
-    return await _page(request, _shown_json)
+    return await _page(request, partial(_shown_json, request))
 
 
 async def show_image(request: Request) -> Answer:
@@ -77,7 +78,7 @@ def _one(request: Request, image: Image) -> Answer:
     return encoded_answer(wire.one_json(wire.shown(image, with_locations)))
 
 
-async def _page(request: Request, render: Callable[[Request, Image], bytes]) -> Answer:
+async def _page(request: Request, render: Callable[[Image], bytes]) -> Answer:
     """As `wire.ShownImages` or `wire.BriefImages` says.
 
     Compat: a page that is too large to be read at once is read and sent in parts and not cut. Clients take a page with
@@ -85,14 +86,14 @@ async def _page(request: Request, render: Callable[[Request, Image], bytes]) -> 
     """
     query = _query(request)
     found = await request.registry.catalogue.read(images.find, query, request.caller)
-    shown = b",".join([render(request, image) for image in found])
+    shown = b",".join([render(image) for image in found])
     if not found.cut:
         return encoded_answer(b'{"images":[%b]}' % shown)
     return streamed_answer(b'{"images":[%b' % shown, _following(request, render, query, found))
 
 
 async def _following(
-    request: Request, render: Callable[[Request, Image], bytes], query: Query, found: images.Found
+    request: Request, render: Callable[[Image], bytes], query: Query, found: images.ImagePage
 ) -> AsyncIterator[bytes]:
     """The rest of a page after its first images, a part for each read, to the end of the JSON."""
     while found.cut:
@@ -100,12 +101,8 @@ async def _following(
         query = replace(query, page=rest)
         found = await request.registry.catalogue.read(images.find, query, request.caller)
         for image in found:
-            yield b"," + render(request, image)
+            yield b"," + render(image)
     yield b"]}"
-
-
-def _brief_json(request: Request, image: Image) -> bytes:
-    return request.registry.render_cache.render(wire.brief_json, image)
 
 
 def _shown_json(request: Request, image: Image) -> bytes:

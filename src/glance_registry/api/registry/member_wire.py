@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 
 from glance_registry.api.json_body import convert, read_object, read_switch
 from glance_registry.model.errors import Invalid
-from glance_registry.model.member import MOST_MEMBERS
+from glance_registry.model.member import MAX_MEMBERS
 
 MemberId = Annotated[str, Meta(min_length=1, max_length=255)]
 
@@ -19,7 +19,7 @@ class MembershipBody(Struct):
 
 
 class MembershipsRequest(Struct):
-    memberships: Annotated[list[MembershipBody], Meta(max_length=MOST_MEMBERS)]
+    memberships: Annotated[list[MembershipBody], Meta(max_length=MAX_MEMBERS)]
 
 
 class CanShareBody(Struct):

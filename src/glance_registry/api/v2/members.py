@@ -55,7 +55,7 @@ async def delete_member(request: Request) -> Answer:
     """Shares an image with a project no longer."""
     member_id = request.parts["member_id"]
     await request.registry.catalogue.write(
-        members.expel, request.image_id, member_id, request.caller, conditional.precondition(request)
+        members.remove_from_shared, request.image_id, member_id, request.caller, conditional.precondition(request)
     )
     return empty_answer()
 

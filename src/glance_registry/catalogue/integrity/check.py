@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What must be true of every catalogue, as a table of checks; `db check` runs them over a snapshot.
+"""Checks of a whole catalogue, as a table. `db check` runs them over a snapshot.
 
-Each check reads along one table, a few hundred rows in memory at a time, however many there are. A new rule about
-one image's row is a function in `IMAGE_RULES`, a new table to search by is a row of `derived.DERIVED`.
+Each check reads one table, with a few hundred rows in memory at a time. A new rule about one image's row is a function
+in `rules.IMAGE_RULES`; a new table that is derived from the images' rows is an entry of `repair.DERIVED`.
 """
 
 import math
@@ -23,30 +23,30 @@ AT_ONCE = 500
 
 
 class Fault(Struct, frozen=True):
-    """One thing that is not as it must be; `check` names the row of `CHECKS`."""
+    """One fault; `check` is the name in `CHECKS`."""
 
     check: str
     sentence: str
     image_id: str | None = None
-    """None: it is about no image that is there."""
+    """None if the fault does not belong to an image."""
 
 
 class Check(Struct, frozen=True):
-    """One row of the table. `find` yields what is wrong: a sentence, and the image's id if there is one."""
+    """A check. `find` yields faults: the image's id or None, and a sentence."""
 
     name: str
     find: Callable[[Connection], Iterator[tuple[str | None, str]]]
 
 
 class Outcome(Struct, frozen=True):
-    """How many rows each table has that was read (None where it cannot be), and how many faults there are."""
+    """The number of rows of each table (None if it cannot be read), and the number of faults."""
 
     rows: dict[str, int | None]
     faults: int
 
 
 def check(connection: Connection, report: Callable[[Fault], None]) -> Outcome:
-    """Report everything that is wrong, check by check; changes nothing."""
+    """Report all faults, check by check. Changes nothing."""
     count = 0
     for count, fault in enumerate(_faults(connection), 1):  # noqa: B007 - the last count is the answer
         report(fault)
@@ -73,13 +73,13 @@ def _count(connection: Connection, table: Table) -> int | None:
 
 
 def _raise_unless_damaged(connection: Connection, error: DBAPIError) -> None:
-    """Damage in an SQLite file ends one statement, and the next may find more; a server's transaction has ended."""
+    """Damage in an SQLite file ends one statement only. On a server it ends the transaction."""
     if connection.dialect.name != "sqlite" or error.connection_invalidated:
         raise error
 
 
 def _rows(connection: Connection, statement: Select[Any]) -> Iterator[Row[Any]]:
-    """The rows of a statement, a portion in memory at a time, on both databases."""
+    """The rows of a statement, with `AT_ONCE` in memory at a time."""
     with connection.execute(statement, execution_options={"yield_per": AT_ONCE}) as result:
         yield from result
 
@@ -96,7 +96,7 @@ def _file(connection: Connection) -> Iterator[tuple[str | None, str]]:
 
 
 def _images(connection: Connection) -> Iterator[tuple[str | None, str]]:
-    """Each row by itself: its columns, then, if these are sound, what they say together."""
+    """Check each row: the types of its columns, then, if they are right, the rules."""
     for row in _rows(connection, ROW.order_by(images.c.number)):
         mistyped = list(_mistyped(images, row))
         for sentence in mistyped or rules.broken(row):
@@ -113,7 +113,7 @@ def _columns_of(table: Table) -> Callable[[Connection], Iterator[tuple[str | Non
 
 
 def _mistyped(table: Table, row: Row[Any]) -> Iterator[str]:
-    """SQLite keeps any value in any column, and texts of any length."""
+    """Check types and lengths: SQLite stores any value in any column."""
     for column, value in zip(table.c, row, strict=True):
         kind: Any = column.type.python_type
         longest = getattr(column.type, "length", None)
@@ -132,7 +132,7 @@ _WORDS = {int: "whole number", str: "text", bool: "truth value"}
 
 
 def _agreement(derived: Derived) -> Callable[[Connection], Iterator[tuple[str | None, str]]]:
-    """A derived table beside the images, both in the order of the images' numbers."""
+    """Compare a derived table with the images. Both are read in the order of the images' numbers."""
     noun = derived.noun
 
     def find(connection: Connection) -> Iterator[tuple[str | None, str]]:
@@ -159,7 +159,7 @@ def _agreement(derived: Derived) -> Callable[[Connection], Iterator[tuple[str | 
 
 
 def _number(entry: Row[Any]) -> float:
-    """Whose an entry is; what is no number sorts behind all numbers."""
+    """The image's number of an entry. Values that are not numbers sort behind all numbers."""
     return entry.image_number if isinstance(entry.image_number, int) else math.inf
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tables that only repeat what the images' rows say, so that it can be searched; how they are made anew."""
+"""Tables that are derived from the images' rows, for searches, and their repair."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -14,27 +14,27 @@ from glance_registry.catalogue.tables import image_properties, images
 _DELETED_AT = ROW.selected_columns.keys().index("deleted_at")
 
 Entry = tuple[Any, ...]
-"""A row of such a table, its values in the order of the columns."""
+"""A row of a derived table."""
 
 
 class Derived(Struct, frozen=True):
-    """One such table. All its columns are its key, and `image_number` says whose an entry is."""
+    """A derived table. All its columns are its key, and `image_number` names the image."""
 
     table: Table
     entries: Callable[[Stored], Iterable[Mapping[str, Any]]]
-    """What the table must hold for an image."""
+    """The rows that the table must have for an image."""
     noun: str
 
     def expected(self, row: Sequence[Any]) -> set[Entry] | None:
-        """The entries that belong to a row of `rows.ROW`, none of a deleted one; None when the row cannot be read."""
+        """The entries that an image's row must have, none if it is deleted; None if the row cannot be read."""
         allowed = self.allowed(row)
         return set() if allowed and row[_DELETED_AT] is not None else allowed
 
     def allowed(self, row: Sequence[Any]) -> set[Entry] | None:
-        """The entries that a row may have.
+        """The entries that an image's row may have.
 
-        Entries of a deleted image are not wrong: older releases left them together with its properties, and a purge
-        removes both.
+        A deleted image may have some: older releases did not remove its properties, nor their entries. A purge removes
+        both.
         """
         try:
             stored = as_stored(row)
@@ -47,7 +47,7 @@ DERIVED = (Derived(image_properties, property_index.entries, "property index"),)
 
 
 def add_missing(connection: Connection, derived: Derived, after: int, limit: int) -> int | None:
-    """Give up to `limit` images behind a row's number the entries that they must have; the last one's number."""
+    """Add the missing entries of up to `limit` images after a number; the last image's number."""
     rows = connection.execute(
         ROW.where(images.c.number > after).order_by(images.c.number).limit(limit).with_for_update()
     ).all()
@@ -59,24 +59,24 @@ def add_missing(connection: Connection, derived: Derived, after: int, limit: int
 
 
 def drop_surplus(connection: Connection, derived: Derived, after: Entry | None, limit: int) -> Entry | None:
-    """Remove, of up to `limit` entries behind a given one, those that no image must have; the last one looked at."""
+    """Remove the surplus entries among up to `limit` entries after a given one; the last of these entries."""
     key = tuple(derived.table.c)
     statement = select(derived.table).order_by(*key).limit(limit)
     if after is not None:
         statement = statement.where(tuple_(*key) > tuple_(*after))
     entries = [tuple(row) for row in connection.execute(statement)]
-    place = list(derived.table.c.keys()).index("image_number")
-    numbers = {entry[place] for entry in entries}
-    # Locked, so that no image changes between the look at it and the end of its entries.
+    number_column = list(derived.table.c.keys()).index("image_number")
+    numbers = {entry[number_column] for entry in entries}
+    # Locked, so that no image changes before its entries are removed.
     theirs = connection.execute(ROW.where(images.c.number.in_(numbers)).with_for_update())
     allowed = {row.number: derived.allowed(row) for row in theirs}
-    surplus = [entry for entry in entries if _is_surplus(entry, allowed.get(entry[place], set()))]
+    surplus = [entry for entry in entries if _is_surplus(entry, allowed.get(entry[number_column], set()))]
     _delete(connection, derived.table, surplus)
     return entries[-1] if entries else None
 
 
 def _is_surplus(entry: Entry, allowed: set[Entry] | None) -> bool:
-    """The entries of an image that cannot be read are left alone."""
+    """Whether an entry is too many. Entries of an image that cannot be read are not."""
     return allowed is not None and entry not in allowed
 
 

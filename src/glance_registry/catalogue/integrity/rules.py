@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What must be true of an image's row by itself, once every column holds a value of its type: a table of rules.
+"""Rules for an image's row whose columns have values of the right types.
 
-A deleted image may have properties and locations: older releases left them, and a purge removes them.
+A deleted image may have properties and locations: older releases did not remove them, and a purge does.
 """
 
 from collections.abc import Callable, Iterator
@@ -26,14 +26,14 @@ Rule = Callable[[Row[Any]], Iterator[str]]
 
 
 def broken(row: Row[Any]) -> Iterator[str]:
-    """A sentence for each way in which a row is not as it must be."""
+    """A sentence for each rule that a row breaks."""
     for rule in IMAGE_RULES:
         yield from rule(row)
 
 
 def _identity(row: Row[Any]) -> Iterator[str]:
     if not CACTUS.id_pattern.fullmatch(row.id):
-        yield "The id is none that a client could ask for."
+        yield "The id has characters that a URL cannot carry."
     if row.version < 1:
         yield f"The version is {row.version}; the first one is 1."
 
@@ -74,7 +74,7 @@ def _properties(row: Row[Any]) -> Iterator[str]:
 
 
 def _null_properties(row: Row[Any]) -> Iterator[str]:
-    """An older release may give such a property a value, or delete the image: then the column is not looked at."""
+    """An older release may give such a property a value without changing this column. That is no fault."""
     if row.null_properties is None:
         return
     try:
@@ -94,9 +94,9 @@ def _locations(row: Row[Any]) -> Iterator[str]:
     except (msgspec.MsgspecError, ValueError) as error:
         yield f"Column locations is not a JSON list of locations: {error}."
         return
-    if any(not place.url for place in locations):
+    if any(not location.url for location in locations):
         yield "A location has no url."
-    ids = [place.id for place in locations]
+    ids = [location.id for location in locations]
     if None in ids or len(set(ids)) < len(ids):
         yield "The locations are not numbered, each by a number of its own."
 

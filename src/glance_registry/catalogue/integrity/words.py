@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the index of words has what it must have, and how it is made anew.
+"""The check and the repair of the index of words.
 
-Which words a text has only the database knows, so it is asked to split all texts once more.
+Only the database knows how it splits a text into words, so it splits all texts again.
 """
 
 import sqlite3
@@ -23,26 +23,26 @@ _OTHERS = "The index of words has not those of its name, tags and properties."
 _STRAY = "The index of words has some under the number {}, which no image has that is not deleted."
 
 _index = table(NAME, column("image_number"), column("words"))
-# As bytes: a damaged text may be no UTF-8.
-_PLACES = "SELECT doc, offset, CAST(term AS BLOB) FROM image_words_places ORDER BY doc, offset"
+# As bytes, because a damaged text may not be UTF-8.
+_POSITIONS = "SELECT doc, offset, CAST(term AS BLOB) FROM image_words_places ORDER BY doc, offset"
 _TEXTS = f"SELECT number, id, CAST({TEXT} AS BLOB) FROM images WHERE deleted_at IS NULL ORDER BY number"  # noqa: S608
 
-Places = tuple[int, list[tuple[int, bytes]]]
-"""An image's number and its words, each with its place."""
+Positions = tuple[int, list[tuple[int, bytes]]]
+"""An image's number and its words, each with its position."""
 
 
 def faults(connection: Connection) -> Iterator[tuple[str | None, str]]:
-    """What is wrong with the index: a sentence, and the image's id if there is one."""
+    """The faults of the index: the image's id or None, and a sentence."""
     yield from (_on_sqlite if connection.dialect.name == "sqlite" else _on_postgresql)(connection)
 
 
 def refill(connection: Connection, after: int, limit: int) -> int | None:
-    """Index up to `limit` images behind a row's number anew; the last one's number. On SQLite all at once."""
+    """Index up to `limit` images after a number again; the last one's number. On SQLite all images at once."""
     if connection.dialect.name == "sqlite":
         for statement in REFILL:
             connection.exec_driver_sql(statement).close()
         return None
-    # Locked, so that no image changes between the look at it and the end of this.
+    # Locked, so that no image changes before its words are stored.
     some = select(images.c.number).where(images.c.number > after).order_by(images.c.number).limit(limit)
     numbers = connection.execute(some.with_for_update()).scalars().all()
     behind = _index.c.image_number > after
@@ -66,8 +66,8 @@ def _on_postgresql(connection: Connection) -> Iterator[tuple[str | None, str]]:
 
 
 def _on_sqlite(connection: Connection) -> Iterator[tuple[str | None, str]]:
-    """Both in the order of the images' numbers."""
-    entries = _places(_stream(connection, text(_PLACES)))
+    """Compare the index with another one, both in the order of the images' numbers."""
+    entries = _positions(_stream(connection, text(_POSITIONS)))
     entry = next(entries, None)
     for number, image_id, expected in _expected(connection):
         while entry is not None and entry[0] < number:
@@ -84,13 +84,13 @@ def _on_sqlite(connection: Connection) -> Iterator[tuple[str | None, str]]:
         entry = next(entries, None)
 
 
-def _places(rows: Iterator[Any]) -> Iterator[Places]:
+def _positions(rows: Iterator[Any]) -> Iterator[Positions]:
     for number, theirs in groupby(rows, key=lambda row: row[0]):
-        yield number, [(place, word) for _, place, word in theirs]
+        yield number, [(position, word) for _, position, word in theirs]
 
 
 def _expected(connection: Connection) -> Iterator[tuple[int, str, list[tuple[int, bytes]]]]:
-    """For each image that is not deleted: its number, its id, its words in another index of the same kind."""
+    """Number, id and words of each image that is not deleted. The words are from another index of the same kind."""
     with closing(sqlite3.connect(":memory:")) as other:
         for statement in sqlite_index(NAME):
             other.execute(statement)
@@ -101,7 +101,7 @@ def _expected(connection: Connection) -> Iterator[tuple[int, str, list[tuple[int
                 "INSERT INTO image_words (rowid, words) VALUES (?, CAST(? AS TEXT))",
                 [(number, words) for number, _, words in some],
             )
-            split = dict(_places(iter(other.execute(_PLACES))))
+            split = dict(_positions(iter(other.execute(_POSITIONS))))
             yield from ((number, image_id, split.get(number, [])) for number, image_id, _ in some)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A query's conditions as clauses over named parameters: they depend on the query's shape, not on its values."""
+"""A query's conditions as clauses with named parameters, which do not depend on the query's values."""
 
 import operator
 from collections.abc import Callable
@@ -33,12 +33,12 @@ HIDDEN = "os_hidden"
 
 
 class Conditions(Struct, frozen=True):
-    """What a query's images must meet, apart from who may see them: the shape, without the values."""
+    """The conditions of a query, without their values, and without those on what the caller may see."""
 
     filters: tuple[tuple[str, str], ...]
-    """Fields and operators; the values are the parameters `filter0`, `filter1`…"""
+    """Fields and operators. The values are the parameters `filter0`, `filter1`…"""
     properties: int
-    """How many; names and values are the parameters `name0`, `value0`…"""
+    """How many. Names and values are the parameters `name0`, `value0`…"""
     words: bool
     one_word: bool
     changes_since: bool
@@ -48,7 +48,7 @@ class Conditions(Struct, frozen=True):
     without_statuses: tuple[str, ...]
 
 
-def shape(query: Query) -> Conditions:
+def conditions_of(query: Query) -> Conditions:
     return Conditions(
         filters=tuple((wanted.field, wanted.operator) for wanted in query.filters),
         properties=len(query.properties),
@@ -77,17 +77,17 @@ def parameters(query: Query) -> dict[str, Any]:
 
 
 def _parameter(value: Any) -> Any:
-    """A filter's value as its parameter has it: of several values, their JSON list."""
+    """A filter's value as a parameter; several values become a JSON list."""
     if isinstance(value, tuple):
         return msgspec.json.encode(value).decode()
     return to_column(value) if isinstance(value, datetime) else value
 
 
 def clauses(conditions: Conditions, *leads: str | int | None) -> list[ColumnElement[bool]]:
-    """All conditions but that on deletion.
+    """All conditions but the one on `deleted_at`.
 
-    Only those on the fields in `leads` may choose the index. A lead that is the number of a property means that the
-    caller reads along its index.
+    Only those on fields in `leads` may choose an index. A property whose number is in `leads` is left out: the caller
+    reads along its index.
     """
     found: list[ColumnElement[bool]] = []
     if conditions.hidden is not None:
@@ -106,14 +106,14 @@ def clauses(conditions: Conditions, *leads: str | int | None) -> list[ColumnElem
 
 
 def life(conditions: Conditions, deleted_at: ColumnElement[Any] = images.c.deleted_at) -> list[ColumnElement[bool]]:
-    """The condition on being deleted, if there is one; on an unindexed column it leaves the choice to another."""
+    """The condition on `deleted_at`, if there is one. On an unindexed column it does not choose the index."""
     if conditions.deleted is None:
         return []
     return [deleted_at.is_not(None) if conditions.deleted else deleted_at.is_(None)]
 
 
 def filtered(conditions: Conditions, i: int, *, indexed: bool) -> ColumnElement[bool]:
-    """The i-th filter. The index of a field that may be null has an expression, which stands in for null."""
+    """The i-th filter. The index of a field that may be null has an expression with a value for null."""
     field, name = conditions.filters[i]
     if name == IN:
         column = sorted_as(field) if indexed else unindexed(images.c[field])
@@ -132,9 +132,9 @@ def property_is(i: int, rows: FromClause = image_properties) -> ColumnElement[bo
 
 
 def _has_property(i: int) -> ColumnElement[bool]:
-    """Whether an image has the i-th property, tested for one image after the other.
+    """Whether an image has the i-th property, checked for each image of a walk.
 
-    Without the offset PostgreSQL would first collect all images that have it.
+    Without the offset, PostgreSQL would first collect all images that have it.
     """
     rows = image_properties.alias()
     found = select(rows.c.image_number).where(

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The indexes: each names the query that it serves.
 
-The migrations make them; this module says what they come to, for the test that compares and for Alembic. The
-program does not load it: the options of both databases load both dialects, which costs start-up time.
+Migrations create them. This module defines the result, for Alembic and for the test that compares both. The program
+does not load it, because the options of both databases load both dialects, which costs start-up time.
 """
 
 from sqlalchemy import Index, event
@@ -16,22 +16,22 @@ __all__ = ["metadata"]
 _LIVE = images.c.deleted_at.is_(None)
 _DELETED = images.c.deleted_at.is_not(None)
 
-# A page by each sort key, of the images of one visibility, less the deleted ones; the same with a filter on the key.
-# The last tie-breaker, id, is left to a sort of the rows that agree in the rest: hardly ever more than one.
+# Pages by each sort key, and filters on it: images of one visibility that are not deleted. The last key of the order,
+# id, is not in the index: rows that agree in the other keys are sorted, and there is hardly ever more than one.
 for _key in SORT_KEYS:
     _columns = [sorted_as(_key)] if _key in ("created_at", "id") else [sorted_as(_key), images.c.created_at]
     Index(f"images_by_{_key}", images.c.visibility, *_columns, sqlite_where=_LIVE, postgresql_where=_LIVE)
 
-# Hidden images, of which there are few beside the others.
+# Hidden images, of which there are few.
 _HIDDEN = images.c.os_hidden.is_(True) & _LIVE
 Index("images_hidden", images.c.visibility, images.c.created_at, sqlite_where=_HIDDEN, postgresql_where=_HIDDEN)
 
 # "My own": the images of a project.
 Index("images_owner", images.c.owner, images.c.created_at, sqlite_where=_LIVE, postgresql_where=_LIVE)
 
-# The export of everything, and the changes since a time, deleted images included. On PostgreSQL they have an order of
-# nulls that only such a list asks for. It would lead a page of one visibility along these, too: few of its blocks are
-# read in the order of creation, so it seems cheap, and is a walk past very many images where others came last.
+# The export of everything, and the changes since a time, with deleted images. On PostgreSQL they have an order of nulls
+# that only such lists ask for. Otherwise PostgreSQL would use them for pages of one visibility, too: that seems cheap,
+# since images lie in the order of creation, but it would skip very many images if the newest have another visibility.
 for _key in ("created_at", "updated_at"):
     Index(f"images_{_key}", images.c[_key]).ddl_if(dialect="sqlite")
     Index(f"images_{_key}", images.c[_key].nulls_first()).ddl_if(dialect="postgresql")
@@ -45,5 +45,5 @@ Index("images_deleted_at", images.c.deleted_at, sqlite_where=_DELETED, postgresq
 # The members of an image.
 Index("image_members_image", image_members.c.image_number)
 
-# The images of words that are searched; see there.
+# The index of words: see `search/triggers.py`.
 event.listen(metadata, "after_create", lambda _, connection, **__: triggers.create(connection))

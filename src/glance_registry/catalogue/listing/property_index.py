@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The index of properties and tags: one narrow row for each of each image, in step with the image's row.
+"""The index of properties and tags: one narrow row for each one of an image, written with the image's row.
 
-A tag is a property without a name. A property without a value has no row: nobody can ask for it.
+A tag is a property without a name. A property without a value has no row, because no filter can name it.
 """
 
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ from glance_registry.catalogue.tables import image_properties
 from glance_registry.model.image import Image
 from glance_registry.model.query import TAG
 
-LONGEST_PLAIN = 255
+MAX_PLAIN = 255
 _PREFIX = 192
 
 _INSERT = PreparedWrite(insert(image_properties), image_properties.c.keys())
@@ -26,11 +26,12 @@ _DELETE = PreparedWrite(
 
 
 def search_key(value: str) -> str:
-    """The value as it is in the index: itself, or the start and the SHA-256 of a long one.
+    """The key of a value in the index: the value, or the start of a long one and its SHA-256.
 
-    Index entries of PostgreSQL are short. The key of a long value has 256 characters and so equals no short value.
+    Entries of PostgreSQL's indexes are short. The key of a long value has 256 characters, so it does not equal any
+    plain value.
     """
-    if len(value) <= LONGEST_PLAIN:
+    if len(value) <= MAX_PLAIN:
         return value
     return value[:_PREFIX] + sha256(value.encode()).hexdigest()
 
@@ -41,12 +42,12 @@ def add(connection: Connection, stored: Iterable[Stored]) -> None:
 
 
 def entries(stored: Stored) -> list[dict[str, Any]]:
-    """What the index must hold for an image."""
+    """The rows of the index for an image."""
     return [_entry(stored, *pair) for pair in _pairs(stored.image)]
 
 
 def replace(connection: Connection, stored: Stored, new: Image | None) -> None:
-    """Bring the index of a stored image from the properties that it has to those of its new value, or to none."""
+    """Replace the rows of a stored image by those of its new value, or remove them."""
     old_pairs, new_pairs = _pairs(stored.image), _pairs(new) if new else set()
     gone = [_entry(stored, *pair) for pair in old_pairs - new_pairs]
     _DELETE.run_all(connection, [{f"old_{column}": value for column, value in entry.items()} for entry in gone])

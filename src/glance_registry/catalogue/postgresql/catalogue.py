@@ -20,26 +20,26 @@ from glance_registry.catalogue.postgresql.replica import Behind, Replica
 from glance_registry.model.errors import ReadTimeout, StorageFull, Unavailable
 
 _RERUN = ("40001", "40P01")
-"""Serialization failure and deadlock: the server asks for the transaction to be run again."""
+"""Serialization failure and deadlock: the server asks us to run the transaction again."""
 
 
 class Limits(Struct, frozen=True, kw_only=True):
-    """What one process takes of a server, and of its callers' patience."""
+    """How many connections one process has, and how long its operations may take."""
 
     readers: int = 8
     """Connections that read."""
     long_readers: int = 4
-    """Connections for reads alike to one that was long."""
+    """Connections for reads of a kind that takes long."""
     writers: int = 8
     """Connections that write."""
     waiting: int = 500
-    """How many readers, and how many writers, may wait for a connection; more are refused."""
+    """How many operations may wait for connections of each kind."""
     seconds: float = 15
-    """How long a write may take, with the wait for a connection, until its commit."""
+    """How long a write may take until its commit, including the wait for a connection."""
     read_seconds: float = READ_SECONDS
     """The same for a read."""
     attempts: int = 5
-    """How often a write is begun, when the server wants it again or its connection is lost."""
+    """How often a write is tried, if the server asks for it again or its connection is lost."""
 
 
 PLANNER = {
@@ -48,23 +48,23 @@ PLANNER = {
     "jit": "off",
     "plan_cache_mode": "force_generic_plan",
 }
-"""Reading all, bitmaps and compiled code pay when much is wanted. Each of our statements wants a row by its key or the
-beginning of an index, which a plan for parameters that are not known yet could take for more.
+"""Sequential scans, bitmaps and compiled code are for statements that read much. Ours read a row by its key, or the
+beginning of an index. The planner, which does not know the parameters, could expect more rows.
 
-One plan serves a statement whatever its values: its shape says which index leads to the page, and to plan a list anew
-for each request takes longer than to read it."""
+One plan serves a statement with all values: a statement says by its conditions which index leads to the page. To plan
+a list for each request takes longer than to read it."""
 
 
 class ServerCatalogue(Catalogue):
-    """Reads in autocommit, on a replica that is new enough; writes in transactions.
+    """Reads in autocommit, on a replica if one is new enough; writes in a transaction.
 
-    A write is run again while that is safe.
+    A transaction is run again if it is safe.
     """
 
     def __init__(self, url: URL, limits: Limits | None = None, replica: URL | None = None) -> None:
         super().__init__()
         self._limits = limits or Limits()
-        # The server, too, gives up what takes too long, and lets go of the locks of a process that has vanished.
+        # The server also stops what takes too long, and frees the locks of a process that has vanished.
         seconds = max(self._limits.seconds, self._limits.read_seconds + STOP_SECONDS)
         milliseconds = str(int(seconds * 1000))
         timeouts = {"statement_timeout": milliseconds, "idle_in_transaction_session_timeout": milliseconds}
@@ -83,16 +83,16 @@ class ServerCatalogue(Catalogue):
         limits = self._limits
         return Readers(self._connections(hosts, limits.readers), self._connections(hosts, limits.long_readers))
 
-    def _connections(self, hosts: Hosts, places: int) -> Connections:
+    def _connections(self, hosts: Hosts, size: int) -> Connections:
         options = {**self.image_cache.options, "isolation_level": "AUTOCOMMIT"}
-        return Connections(hosts, places, self._limits.waiting, **options)
+        return Connections(hosts, size, self._limits.waiting, **options)
 
     async def read(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         known = self.long_reads.find(operation, args)
         read = Read(bind(operation, *args, **kwargs), among_long=known is not None)
         seconds = self._limits.read_seconds
         try:
-            # What is cancelled is stopped on the server, too. One that does not answer even then is cut off.
+            # A cancelled read is stopped on the server, too. If the server does not answer, the connection is cut.
             async with asyncio.timeout(seconds):
                 return await self._read(read, self._loop_time() + seconds + STOP_SECONDS)
         except TimeoutError as error:
@@ -132,9 +132,9 @@ class ServerCatalogue(Catalogue):
         return result
 
     async def _write(self, run: Callable[[Connection], T]) -> T:
-        """Run a write, and run it again as long as its commit was not sent.
+        """Run a write, again if needed, but never after its commit was sent: it could be committed twice.
 
-        Until then nothing of it can be stored. Raises OutcomeUnknown when the commit was sent and not answered.
+        Raises OutcomeUnknown when the commit was sent and not answered.
         """
         until = self._until()
         for attempt in range(1, self._limits.attempts + 1):

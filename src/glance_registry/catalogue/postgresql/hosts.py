@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The PostgreSQL servers of a database URL, and which of them a connection is made to."""
+"""The PostgreSQL servers of a database URL, and connections to one of them."""
 
 import asyncio
 from typing import Any
@@ -8,56 +8,56 @@ import asyncpg
 from sqlalchemy import URL
 
 from glance_registry.catalogue.causes import address, describe
-from glance_registry.catalogue.database_url import places
+from glance_registry.catalogue.database_url import addresses
 from glance_registry.model.errors import Unavailable
 
 CONNECT_SECONDS = 3
-"""How long one server may take to let a connection in; then the next one is asked."""
+"""How long a server may take to accept a connection; then the next one is tried."""
 
 PAUSE_SECONDS = 0.2
-"""How long a process waits after it found no server, before it asks again: a failover must not be a flood."""
+"""How long a process waits before it tries all servers again: a failover must not cause a flood of connections."""
 
 PATIENCE_SECONDS = 1
-"""How long others wait while one asks servers that were away: if these hang, the answer takes long."""
+"""How long others wait while one operation tries servers that did not answer before. They may hang."""
 
 NOT_ANSWERING = "The database does not answer."
 
 
 class Hosts:
-    """The servers that a URL names. They are asked in turn, first the one that answered last.
+    """The servers of a URL. They are tried in turn, first the one that answered last.
 
-    `settings` are the servers', for each connection. `of_several` says which kind of server will do when there are
-    several and the URL does not say: the values of libpq's `target_session_attrs`.
+    `settings` are server settings for each connection. `of_several` is libpq's `target_session_attrs`, the kind of
+    server that is wanted, for a URL that has several servers and does not say.
     """
 
     def __init__(self, url: URL, settings: dict[str, str], of_several: str = "read-write") -> None:
-        self._places = places(url)
+        self._addresses = addresses(url)
         rest = url.difference_update_query(["host", "port"]).set(drivername="postgresql", host=None, port=None)
         self._dsn = rest.render_as_string(hide_password=False)
         self._options: dict[str, Any] = {"timeout": CONNECT_SECONDS, "server_settings": settings}
-        if len(self._places) > 1 and "target_session_attrs" not in url.query:
+        if len(self._addresses) > 1 and "target_session_attrs" not in url.query:
             self._options["target_session_attrs"] = of_several
         self.failures = 0
-        """How often all of them were asked in vain."""
-        self._down = False
+        """How often none of them answered."""
+        self._is_down = False
         self._failure: Exception | None = None
-        """Why they were asked in vain the last time: the cause for all who take that for an answer."""
+        """Why none of them answered the last time."""
         self._asked_at: float | None = None
-        self._door = asyncio.Lock()
+        self._asking = asyncio.Lock()
 
     async def connect(self) -> Any:
-        """A new connection of the driver's. Raises what it raises when no server would do, or Unavailable."""
-        if not self._down:
+        """A new connection of the driver. Raises the driver's error if no server can be used, or Unavailable."""
+        if not self._is_down:
             return await self._ask_all()
         return await self._ask_one_at_a_time()
 
     async def _ask_one_at_a_time(self) -> Any:
-        """Servers that were not there: who waits meanwhile takes the outcome for an answer, and does not wait long."""
+        """Try servers that did not answer before. Others wait for the result, for a short time only."""
         seen = self.failures
         self.refuse_if_away(seen)
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
-                await self._door.acquire()
+                await self._asking.acquire()
         except TimeoutError:
             raise Unavailable(NOT_ANSWERING) from self._failure
         try:
@@ -66,14 +66,11 @@ class Hosts:
             return await self._ask_all()
         finally:
             self._asked_at = None
-            self._door.release()
+            self._asking.release()
 
     def refuse_if_away(self, seen: int) -> None:
-        """Raise Unavailable when no server can be reached.
-
-        That is so when an attempt failed since there were `seen` failures, or when a running one does not end soon.
-        """
-        if not self._down:
+        """Raise Unavailable if no server answers: tried again after `seen` failures, or being tried for too long."""
+        if not self._is_down:
             return
         late = self._asked_at is not None and asyncio.get_running_loop().time() > self._asked_at + PATIENCE_SECONDS
         if late or self.failures != seen:
@@ -83,25 +80,25 @@ class Hosts:
         try:
             connection = await self._ask_in_turn()
         except Exception as error:
-            self._down, self._failure = True, error
+            self._is_down, self._failure = True, error
             await asyncio.sleep(PAUSE_SECONDS)
             self.failures += 1
             raise
-        self._down, self._failure = False, None
+        self._is_down, self._failure = False, None
         return connection
 
     async def _ask_in_turn(self) -> Any:
         failure: Exception = Unavailable(NOT_ANSWERING)
         reasons = []
-        for host, port in list(self._places):
+        for host, port in list(self._addresses):
             try:
                 connection = await asyncpg.connect(self._dsn, host=host, port=port, **self._options)
             except Exception as error:
                 failure = error
                 reasons.append(f"{address(host, port)}: {describe(error)}")
                 continue
-            self._places.remove((host, port))
-            self._places.insert(0, (host, port))
+            self._addresses.remove((host, port))
+            self._addresses.insert(0, (host, port))
             return connection
         if len(reasons) > 1:
             failure.add_note("; ".join(reasons))

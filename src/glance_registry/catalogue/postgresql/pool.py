@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A pool of connections to PostgreSQL.
+"""A pool of connections to PostgreSQL. SQLAlchemy's own pool costs more for each use than a point read does.
 
-Taking a connection out of SQLAlchemy's pool and putting it back costs more than a point read.
-
-Nobody waits for ever: who takes a connection says by when its work ends, and a connection whose work has not ended by
-then is closed, as a lost server would close it.
+Nobody waits for ever: each use of a connection has a deadline. After it the connection is cut, as if the server were
+lost.
 """
 
 import asyncio
@@ -24,13 +22,13 @@ from glance_registry.catalogue.statements import is_outdated
 from glance_registry.model.errors import OutcomeUnknown
 
 COMMIT_SECONDS = 30
-"""How long a commit may take, once it was sent: a standby that was lost is waited for until the cluster gives it up."""
+"""How long a commit may take. It may wait for a lost standby until the cluster removes that."""
 
 STOP_SECONDS = 2
-"""How long a server may take to stop a statement that nobody waits for; then its connection is cut."""
+"""How long a server may take to stop an abandoned statement; then the connection is cut."""
 
 RECYCLE_SECONDS = 1800
-"""A connection older than this is replaced: new servers get their share, and old ones forget what they cached."""
+"""A connection older than this is replaced. So new servers get connections, and old ones free their caches."""
 
 _ELSEWHERE = {
     "25006": "The database takes no writes now.",
@@ -38,18 +36,18 @@ _ELSEWHERE = {
     "57P02": NOT_ANSWERING,
     "57P03": "The database takes no writes now.",
 }
-"""The server has become a standby, stops, has crashed, or is starting: another one may do, or a new connection."""
+"""The server has become a standby, stops, has crashed, or is starting. A new connection may reach another one."""
 
 _NOT_DONE = ("23", "40", "53")
-"""Classes of errors with which a server says that it did not commit."""
+"""Classes of errors by which a server says that it did not commit."""
 
 
 class ConnectionLost(Exception):
-    """The connection broke, or cannot be used any more, and nothing of what was done on it is kept."""
+    """The connection broke, or cannot be used any more, and its transaction had no effect."""
 
 
 class Open(NamedTuple):
-    """A connection, the driver's own, and until when it is used."""
+    """A connection, the driver's own one, and the time when it is replaced."""
 
     connection: AsyncConnection
     driver: Any
@@ -57,7 +55,7 @@ class Open(NamedTuple):
 
 
 def create_engine(hosts: Hosts) -> AsyncEngine:
-    """Makes connections and keeps none."""
+    """An engine without a pool."""
 
     async def connect(*_: Any, **__: Any) -> Any:
         return await hosts.connect()
@@ -71,20 +69,20 @@ def create_engine(hosts: Hosts) -> AsyncEngine:
 
 
 class Connections:
-    """At most `places` connections at a time, and at most `waiting` users who wait for one, each caller in turn."""
+    """At most `size` connections, and at most `waiting` operations that wait for one, each caller in turn."""
 
-    def __init__(self, hosts: Hosts, places: int, waiting: int, **options: Any) -> None:
+    def __init__(self, hosts: Hosts, size: int, waiting: int, **options: Any) -> None:
         self._hosts = hosts
         self._engine = create_engine(hosts).execution_options(**options)
-        self._slots = Slots(places, waiting)
+        self._slots = Slots(size, waiting)
         self._idle: list[Open] = []
         self._stopping: set[asyncio.Task[None]] = set()
 
     async def run(self, run: Callable[[Connection], T], until: float, *, commit: bool = False) -> T:
-        """Run an operation on a connection of its own; `until` is the event loop's time by which it must be done.
+        """Run an operation on a connection of its own, until `until`, a time of the event loop.
 
-        Raises what it raises; ConnectionLost when it may be run again, on another connection; Overloaded when too many
-        wait for one; TimeoutError when none is free in time; OutcomeUnknown.
+        Raises what it raises; ConnectionLost if it may be run again on another connection; Overloaded if too many
+        operations wait; TimeoutError if no connection is free in time; OutcomeUnknown.
         """
         seen = self._hosts.failures
         key = self._slots.take_free()
@@ -113,7 +111,7 @@ class Connections:
         except (ConnectionLost, OutcomeUnknown) as error:
             if asyncio.get_running_loop().time() >= until:
                 error.add_note("the server took too long, and the connection was cut")
-            # What broke one connection has most likely broken them all.
+            # Probably all connections broke for the same reason.
             await self._close_idle(cut=True)
             raise
         except asyncio.CancelledError:
@@ -126,14 +124,14 @@ class Connections:
                 await self._give_back(opened, key, sound=sound)
 
     async def _take(self, seen: int, until: float) -> Open:
-        """A connection; `seen` are the failures to find a server when the wait began."""
+        """Take or open a connection; `seen` is the number of failures when the wait began."""
         now = asyncio.get_running_loop().time()
         while self._idle:
             opened = self._idle.pop()
             if opened.until > now and not opened.driver.is_closed():
                 return opened
             await _close(opened)
-        # Who waited behind somebody who found no server need not look for one.
+        # If no server was found while this one waited, it does not try again.
         self._hosts.refuse_if_away(seen)
         async with asyncio.timeout_at(until):
             connection = await self._connect()
@@ -144,7 +142,7 @@ class Connections:
         try:
             return await self._engine.connect()
         except InterfaceError as error:
-            # The server let the connection in and was lost before SQLAlchemy had set it up.
+            # The server accepted the connection and was lost before SQLAlchemy had set it up.
             raise ConnectionLost(NOT_ANSWERING) from error
 
     async def _give_back(self, opened: Open, key: str, *, sound: bool) -> None:
@@ -157,7 +155,7 @@ class Connections:
             self._slots.release(key)
 
     def _abandon(self, opened: Open, key: str) -> None:
-        """Nobody waits for the statement any more: let the server stop it. The slot is free when it has ended."""
+        """Let the server stop a statement that nobody waits for. Its slot becomes free when it has ended."""
         task = asyncio.create_task(self._stop(opened, key))
         self._stopping.add(task)
         task.add_done_callback(self._stopping.discard)
@@ -165,8 +163,8 @@ class Connections:
     async def _stop(self, opened: Open, key: str) -> None:
         sound = False
         try:
-            # The driver has begun to ask the server to stop the statement, and sends nothing before that is done. The
-            # connection is used again: a new one costs the server a process and the plans of all statements.
+            # The driver has asked the server to stop the statement, and waits for that before it sends another one. The
+            # connection is used again, because a new one costs the server a process and the plans of all statements.
             with suppress(Exception):
                 async with asyncio.timeout(STOP_SECONDS):
                     await opened.driver.execute("SELECT 1")
@@ -187,7 +185,7 @@ class Connections:
 
 @contextmanager
 def _cut_at(opened: Open, until: float) -> Iterator[None]:
-    """A server that hangs must not hang us: what waits for it fails, as if the connection were lost, and so it is."""
+    """Cut the connection at a time, so that operations on a server that hangs fail."""
     timer = asyncio.get_running_loop().call_at(until, opened.driver.terminate)
     try:
         yield
@@ -212,7 +210,7 @@ def _raise_if_lost(opened: Open, error: Exception) -> None:
 
 
 async def _commit(opened: Open) -> None:
-    """Make it last. Once this was sent and no answer came, nobody knows whether it lasts."""
+    """Commit. If no answer comes, it is not known whether the transaction was committed."""
     if opened.driver.is_closed():
         raise ConnectionLost(NOT_ANSWERING)
     with _cut_at(opened, asyncio.get_running_loop().time() + COMMIT_SECONDS):
@@ -232,7 +230,7 @@ def _raise_if_unknown(opened: Open, error: Exception) -> None:
 
 
 async def _close(opened: Open, *, cut: bool = False) -> None:
-    """Close a connection; `cut` does not wait for the server."""
+    """Close a connection; with `cut`, without waiting for the server."""
     if cut:
         opened.driver.terminate()
     await opened.connection.invalidate()

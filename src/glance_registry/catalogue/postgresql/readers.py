@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The connections of one server that read: some for all reads, some for those that are known to be long.
+"""The connections of one server for reads: some for all reads, some for kinds of reads that take long.
 
-A long read keeps a core of the server busy. However many of them a caller asks for, only a few run at a time, and the
-short reads, the same caller's too, do not wait behind them.
+A long read keeps a core of the server busy. Only a few of them run at a time, and short reads do not wait for them.
 """
 
 import asyncio
@@ -17,18 +16,18 @@ from glance_registry.catalogue.postgresql.pool import Connections
 from glance_registry.catalogue.rows import NOTE_LARGE_PAGE
 
 LONG_SECONDS = 0.05
-"""A read that takes this long, or finds a large page, is a long one."""
+"""A read is long if it takes this time or finds a large page."""
 
 
 class Read(Generic[T]):
-    """An operation that changes nothing; `among_long` when the last one like it was long."""
+    """An operation that changes nothing; `among_long` if the last one of its kind was long."""
 
     def __init__(self, run: Callable[[Connection], T], *, among_long: bool = False) -> None:
         self._run = run
         self.among_long = among_long
         self.is_long = False
         self.has_ended = False
-        """Whether it came to its end, so that `is_long` is known."""
+        """Whether it was not interrupted, so that `is_long` is known."""
 
     def __call__(self, connection: Connection) -> T:
         started = time.monotonic()
@@ -48,7 +47,7 @@ class Read(Generic[T]):
 
 
 class Readers:
-    """Runs reads, each on the connections that are for its like."""
+    """Runs short reads on some connections and long reads on others."""
 
     def __init__(self, short: Connections, long: Connections) -> None:
         self._short = short

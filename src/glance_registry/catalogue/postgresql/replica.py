@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads on a standby that are as new as the primary's.
+"""Reads on a standby that are as new as reads on the primary.
 
-Before a standby is asked, the primary is: where does its log end? A standby that has replayed the log up to there shows
-everything that anybody was told is done, whichever process told them. The question is short, and is asked once for all
-reads that come while the one before it is on its way.
+Before each read the primary says where its log ends. A standby that has replayed the log up to there has all changes
+that were acknowledged before, by any process. One such question serves all reads that come while the question before
+it is being answered.
 """
 
 import asyncio
@@ -22,24 +22,24 @@ from glance_registry.catalogue.statements import Prepared
 from glance_registry.model.errors import Overloaded, Unavailable
 
 SECONDS = 5
-"""How long a standby may take; then the primary is asked."""
+"""How long a standby may take; then the read runs on the primary."""
 
 AVOIDED_SECONDS = 5
-"""How long a standby is left alone that could not be reached."""
+"""How long the standby is not tried after it could not be reached."""
 
 
 class Position(NamedTuple):
-    """A place in the log: the timeline, which changes with each failover, and the byte."""
+    """A position in the log: the timeline, which changes with each failover, and the byte."""
 
     timeline: int
     byte: int
 
 
 class Behind(Exception):
-    """The standby does not show yet what it must, or does not answer: the primary will do."""
+    """The standby is not new enough or does not answer. The read can run on the primary."""
 
 
-# Each a row of one list: the timeline and the byte.
+# Both have one row with one list: the timeline and the byte.
 _END_OF_LOG = Prepared(
     select(
         literal_column(
@@ -48,8 +48,8 @@ _END_OF_LOG = Prepared(
         )
     )
 )
-# The timeline of its last checkpoint: a standby of a primary that was replaced may have replayed more than the new one
-# has written, but of another history. After a failover it takes a standby some minutes until this has caught up.
+# The timeline is that of the last checkpoint. A standby of a primary that was replaced may have replayed more bytes
+# than the new primary has written, but of another timeline. After a failover a standby is not used for some minutes.
 _REPLAYED = Prepared(
     select(
         literal_column(
@@ -62,7 +62,7 @@ _KEY = "replayed"
 
 
 class Replica:
-    """One standby, or whichever of several answers."""
+    """One standby, or one of several."""
 
     def __init__(self, primary: Connections, standby: Readers, database: Database) -> None:
         self._primary = primary
@@ -85,7 +85,7 @@ class Replica:
         try:
             result = await self._standby.run(read, min(until, now + SECONDS), lambda each: check_replayed(each, needed))
         except Overloaded:
-            raise  # The standby is well. The primary must not get what one caller sends too much.
+            raise  # The standby works. The primary must not get the reads that are too many.
         except (ConnectionLost, Unavailable, OSError, TimeoutError) as error:
             self._avoid()
             self._log(error)
@@ -100,7 +100,7 @@ class Replica:
         return result
 
     async def _ask(self) -> Position | None:
-        """Where the primary's log ends; None when it does not say."""
+        """Where the primary's log ends; None if it does not answer."""
         until = asyncio.get_running_loop().time() + SECONDS
         try:
             try:
@@ -108,7 +108,7 @@ class Replica:
             except ConnectionLost:
                 return await self._primary.run(end_of_log, until)
         except Exception as error:
-            # Then the primary is asked for the image itself, and its error is the answer.
+            # The read itself then runs on the primary, and its error is the answer.
             self._log(error)
             return None
 
@@ -125,7 +125,7 @@ class Replica:
 
 
 class Shared:
-    """An answer for all who ask while the question before theirs is on its way: that one may have been too early."""
+    """One answer for all who ask while the question before is being answered, which may have been sent too early."""
 
     def __init__(self, find: Callable[[], Awaitable[Position | None]]) -> None:
         self._find = find
@@ -145,12 +145,15 @@ class Shared:
 
 
 def end_of_log(connection: Connection) -> Position:
-    """What was acknowledged is before this place."""
+    """The end of the primary's log: all acknowledged changes are before it."""
     return _position(_END_OF_LOG, connection)
 
 
 def check_replayed(connection: Connection, needed: Position) -> None:
-    """Raise Behind unless the server shows what is before this place. What a connection has seen once is remembered."""
+    """Raise Behind unless the server has replayed the log up to this position.
+
+    The position is remembered for each connection.
+    """
     seen: Position = connection.info.get(_KEY, Position(0, 0))
     if seen.timeline >= needed.timeline and seen.byte >= needed.byte:
         return

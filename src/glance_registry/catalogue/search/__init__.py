@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Words in images: the index of them, and how it is asked."""
+"""The index of words in images, and searches in it."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Searching the index of words: FTS5 on SQLite, `tsvector` with GIN on PostgreSQL. `word_triggers` keeps it."""
+"""Searches in the index of words: FTS5 on SQLite, `tsvector` with GIN on PostgreSQL. `triggers.py` creates it."""
 
 from typing import Any
 
@@ -10,12 +10,12 @@ from glance_registry.catalogue.tables import images
 from glance_registry.model.search import Term
 
 WORDS = "words"
-"""The parameter that says what is searched, in the database's own language."""
+"""The parameter with the search in the database's own syntax."""
 TERMS = "terms"
-"""The same as a JSON list of lists of words."""
+"""The parameter with the search as a JSON list of lists of words."""
 _LAST_LETTER = "\U0010ffff"
 _FIRST, _BEHIND = "first_word", "behind_word"
-"""Of one word that is searched: the first word that begins so, and what comes after all of them."""
+"""Parameters for a search of one word: the first word that begins so, and a text after all such words."""
 
 
 def parameters(database: str, terms: tuple[Term, ...]) -> dict[str, str]:
@@ -24,30 +24,30 @@ def parameters(database: str, terms: tuple[Term, ...]) -> dict[str, str]:
 
 
 def is_one_word(terms: tuple[Term, ...]) -> bool:
-    """Whether one word is searched that the index has letter by letter as we have it: others it splits by itself."""
+    """Whether the search is one word that the index has with the same letters: it changes words that are not ASCII."""
     return len(terms) == len(terms[0]) == 1 and terms[0][0].isascii()
 
 
 def _expression(database: str, terms: tuple[Term, ...]) -> str:
-    """What is searched, as FTS5 or as `to_tsquery` reads it. Words have only letters and digits: nothing to escape."""
+    """The search for FTS5 or `to_tsquery`. Words have only letters and digits, so nothing is escaped."""
     if database == "sqlite":
         return " AND ".join(f'"{" ".join(term)}" *' for term in terms)
     return " & ".join("(" + " <-> ".join(f"'{word}'" for word in term) + ":*)" for term in terms)
 
 
 class _Found(FromClause):
-    """The numbers of at most so many images that have what is searched."""
+    """The numbers of up to `limit` images that match the search."""
 
     inherit_cache = False
 
-    def __init__(self, most: int, one_word: bool) -> None:
+    def __init__(self, limit: int, one_word: bool) -> None:
         self.wanted, self.first, self.behind = (bindparam(name, type_=Text()) for name in (WORDS, _FIRST, _BEHIND))
-        self.most = most
+        self.limit = limit
         self.one_word = one_word
 
 
-def found(most: int, *, one_word: bool) -> Select[Any]:
-    return select(column("number", BigInteger())).select_from(_Found(most, one_word))
+def found(limit: int, *, one_word: bool) -> Select[Any]:
+    return select(column("number", BigInteger())).select_from(_Found(limit, one_word))
 
 
 @compiles(_Found, "sqlite")
@@ -57,24 +57,24 @@ def _found_on_sqlite(element: _Found, compiler: Any, **options: Any) -> str:
         compiler.process(part, **options) for part in (element.wanted, element.first, element.behind)
     )
     if element.one_word:
-        # FTS5 merges the images of all words that begin so before it shows the first one: many milliseconds where very
-        # many images have them. Read place by place there is an end to it.
-        places = f"image_words_places WHERE term >= {first} AND term < {behind}"
-        return f"(SELECT DISTINCT doc AS number FROM {places} LIMIT {element.most})"  # noqa: S608 - constants
-    return f"(SELECT rowid AS number FROM image_words(unhurried({wanted})) LIMIT {element.most})"  # noqa: S608
+        # For words that begin so, FTS5 first merges the lists of all their images, which takes many milliseconds if
+        # very many images have them. The table of positions is read row by row, up to the limit.
+        positions = f"image_words_places WHERE term >= {first} AND term < {behind}"
+        return f"(SELECT DISTINCT doc AS number FROM {positions} LIMIT {element.limit})"  # noqa: S608 - constants
+    return f"(SELECT rowid AS number FROM image_words(unhurried({wanted})) LIMIT {element.limit})"  # noqa: S608
 
 
 @compiles(_Found, "postgresql")
 def _found_on_postgresql(element: _Found, compiler: Any, **options: Any) -> str:
     del options["asfrom"]
     wanted = compiler.process(element.wanted, **options)
-    return f"image_words_found(CAST({wanted} AS tsquery), {element.most}) AS found(number)"
+    return f"image_words_found(CAST({wanted} AS tsquery), {element.limit}) AS found(number)"
 
 
 class has_words(ColumnElement[bool]):  # noqa: N801
-    """Whether an image has what is searched: asked of one image after the other, as a walk comes to it.
+    """Whether an image matches the search, checked for each image of a walk.
 
-    FTS5 would read the whole list of a word's images for each; so SQLite asks the program (`sqlite.connect`).
+    FTS5 would read a word's whole list of images for each image. So SQLite calls a function of ours (`sqlite.file`).
     """
 
     inherit_cache = True

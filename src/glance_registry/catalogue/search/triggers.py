@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How step 0006 made the index of words, in each database's own language.
+"""The index of words, as step 0006 creates it, in each database's own language.
 
-Triggers keep it in step with the images, so that what an older release writes is found, too. It has the images that
-are not deleted: their name, tags and property values.
+It has name, tags and property values of all images that are not deleted. Triggers update it, so that searches also find
+what an older release writes.
 """
 
 from sqlalchemy import Connection
@@ -11,13 +11,13 @@ from glance_registry.model.search import LONGEST_TEXT
 
 
 def create(connection: Connection) -> None:
-    """The index and what keeps it, filled from the images that are there."""
+    """Create the index and its triggers, and index all images."""
     for statement in _statements(connection):
         connection.exec_driver_sql(statement).close()
 
 
 def sqlite_index(name: str) -> tuple[str, str]:
-    """An index of words, and what shows each word of it with its place."""
+    """Statements for an index of words, and for a table of the words with their positions."""
     return _INDEX.replace("NAME", name), _PLACES.replace("NAME", name)
 
 
@@ -29,14 +29,14 @@ def _statements(connection: Connection) -> list[str]:
 
 
 def _collation(connection: Connection) -> str:
-    """One that knows the letters of all alphabets, whatever the database's own: the first that the server has."""
+    """The first collation that the server has of those that know the letters of all alphabets."""
     wanted = ("pg_c_utf8", "und-x-icu", "C.utf8")
     known = set(connection.exec_driver_sql("SELECT collname FROM pg_collation").scalars())
     return next((name for name in wanted if name in known), "default")
 
 
 def _text_of(row: str) -> str:
-    """What is searched of a row, on SQLite. JSON that is damaged, which `db check` reports, must not stop a write."""
+    """The indexed text of a row, on SQLite. Damaged JSON must not prevent a write; `db check` reports it."""
     return _TEXT.replace("ROW", row).replace("LONGEST", str(LONGEST_TEXT))
 
 
@@ -48,8 +48,8 @@ _TEXT = """substr(coalesce(ROW.name, '')
 , 1, LONGEST)"""
 TEXT = _text_of("images")
 
-# Without a copy of the texts and without their lengths, which would be half of its size; so the words that leave it
-# must be handed to it.
+# Without copies of the texts and without their lengths, which would double its size. So a trigger that removes words
+# must pass the old text.
 _INDEX = (
     "CREATE VIRTUAL TABLE NAME USING fts5(words, content='', columnsize=0, tokenize='unicode61 remove_diacritics 2')"
 )
@@ -68,8 +68,8 @@ _SQLITE_REMOVE = """CREATE TRIGGER image_words_remove AFTER DELETE ON images WHE
 INSERT INTO image_words (image_words, rowid, words) SELECT 'delete', old.number, TEXT_OLD;
 END""".replace("TEXT_OLD", _text_of("old"))
 
-# Not `to_tsvector`, whose parser takes versions, hosts and paths for one word each. Longer words than 200 characters
-# need not be told apart: nobody can ask for them.
+# Not `to_tsvector`, whose parser takes versions, hosts and paths for one word each. Words are cut at 200 characters,
+# since no search has longer ones.
 _WORDS_OF = """CREATE FUNCTION image_words_of(name text, tags text, properties text) RETURNS tsvector
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
 DECLARE
@@ -108,7 +108,7 @@ _CHANGE = """CREATE TRIGGER image_words_change AFTER UPDATE OF name, tags, prope
 FOR EACH ROW WHEN ((old.name, old.tags, old.properties, old.deleted_at)
 IS DISTINCT FROM (new.name, new.tags, new.properties, new.deleted_at)) EXECUTE FUNCTION image_words_keep()"""
 _GIN = "CREATE INDEX image_words_words ON image_words USING gin (words) WITH (gin_pending_list_limit = 256)"
-# A GIN index is read as a bitmap or not at all, which `server.PLANNER` refuses everywhere else.
+# A GIN index is only read as a bitmap, which `PLANNER` in `postgresql/catalogue.py` forbids for other statements.
 _FOUND = """CREATE FUNCTION image_words_found(wanted tsquery, most bigint) RETURNS SETOF bigint LANGUAGE sql STABLE
 SET enable_bitmapscan = on SET enable_indexscan = off SET enable_seqscan = off AS $$
     SELECT image_number FROM image_words WHERE words @@ wanted LIMIT most
@@ -122,4 +122,4 @@ _SQLITE_FILL = (
     )
 )
 REFILL = ("INSERT INTO image_words (image_words) VALUES ('delete-all')", _SQLITE_FILL)
-"""What makes all that is in the index anew, on SQLite."""
+"""Statements that fill the index again, on SQLite."""

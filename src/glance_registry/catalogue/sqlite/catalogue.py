@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The catalogue in one SQLite file, shared safely by several processes.
 
-Reads run on the event loop, where a point read costs less than handing it to a thread; one that turns out
-to be long is abandoned and run again in a thread, so that it never stalls the loop. Writes go to one
-thread per process, which takes all that are waiting into one transaction: one fsync for all of them.
+Reads run on the event loop, because a point read costs less than passing it to a thread. A read that takes long is
+interrupted and run again in a thread, so it never blocks the loop. Writes go to one thread per process, which runs all
+waiting writes in one transaction: one fsync for all of them.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from glance_registry.model.errors import StorageFull, Unavailable
 
 
 class SqliteCatalogue(Catalogue):
-    """Reads inline, writes grouped. Make it on the event loop that will use it."""
+    """Reads on the event loop, writes in groups. Make it on the event loop that will use it."""
 
     def __init__(self, url: URL, read_seconds: float = READ_SECONDS) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class SqliteCatalogue(Catalogue):
         if not self._writer.is_alive():
             raise Unavailable("The thread that writes has ended; restart the registry.")
         await self.read(check_tables)
-        # A file that may only be read is no fault: reads are all that is wanted of it.
+        # Writes to a file that is read-only fail on purpose: that is no fault.
         if self._writer.has_failed and self._file.is_writable:
             try:
                 await self.write(try_to_write)

@@ -17,7 +17,7 @@ from glance_registry.model.errors import Unavailable
 from glance_registry.model.search import Term, has_terms
 
 BUSY_SECONDS = 10
-"""How long a write waits for other processes' writes before it answers that the database is busy."""
+"""How long a write waits for writes of other processes; then the database is busy."""
 
 _CREATE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
 _HEADER = b"SQLite format 3\0"
@@ -49,12 +49,12 @@ def connect(url: URL, options: Mapping[str, Any] | None = None, *, read_only: bo
 
 
 def _unhurried(searched: str) -> str:
-    """What is searched by a statement that may take long without a step that could be interrupted."""
+    """Returns its argument. A search calls it that may take long within one step, which cannot be interrupted."""
     return searched
 
 
 def _has_words(name: str | None, tags: str, properties: str, terms: str) -> bool:
-    """What `search.query.has_words` asks of a row of images."""
+    """The function of SQL that `search.query.has_words` calls for a row of images."""
     texts = (name or "", *_read_texts(tags), *_read_pairs(properties).values())
     return has_terms(texts, _read_terms(terms))
 
@@ -65,11 +65,11 @@ _read_terms = lru_cache(maxsize=128)(msgspec.json.Decoder(tuple[Term, ...]).deco
 
 
 def create_file(url: URL) -> None:
-    """Create the database's file for its owner alone, unless it is there: it may hold credentials of stores.
+    """Create the database file unless it exists, readable by its owner only: it may contain credentials of stores.
 
-    A file that is there is not opened: when a process closes a file, the kernel drops all locks that it has on it
-    (fcntl(2)), those of SQLite's connections, too. Another process then believes itself alone and removes the log in
-    which this one goes on to write. Raises Unavailable when it can neither be written nor read.
+    A file that exists is not opened. When a process closes a file, the kernel drops all locks of the process on it
+    (fcntl(2)), also those of SQLite's connections. Then another process would remove the log, while this one goes on
+    writing it. Raises Unavailable if the file can neither be written nor read.
     """
     path = url.database or ""
     check_not_half_restored(path)
@@ -89,10 +89,10 @@ def create_file(url: URL) -> None:
 
 
 def _keep_writable(path: str) -> None:
-    """Let the files beside a database that may only be read be writable, as they must be once it may be written.
+    """Make the files beside a read-only database writable: they must be, when the database becomes writable.
 
-    SQLite gives an empty one the mode of the database, and the shared memory serves all connections of a process.
-    Those that are there are not opened, as in `create_file`.
+    SQLite gives an empty log the mode of the database, and all connections of a process share the `-shm` file. Files
+    that exist are not opened, as in `create_file`.
     """
     for suffix, content in (("-wal", b""), ("-shm", b"\0")):  # The first connection clears the shared memory.
         with suppress(OSError):
@@ -104,15 +104,12 @@ def _keep_writable(path: str) -> None:
 
 
 class File:
-    """The database's file, which must stay where it was.
-
-    What is written into a file that was moved or replaced while it was open is on disk, but nobody will find it.
-    """
+    """The database file, which must not be moved or replaced while it is open: later writes would be lost with it."""
 
     def __init__(self, url: URL) -> None:
         self._path = url.database or ""
         self._identity = self._identify()
-        # Open as long as the connections are: see `create_file`.
+        # It is closed after the connections: see `create_file`.
         self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
 
     def check(self) -> None:
@@ -128,12 +125,12 @@ class File:
         _keep_writable(self._path)
 
     def check_header(self) -> None:
-        """Raise Unavailable unless the file still begins as a database does; no read asks for that page again."""
+        """Raise Unavailable unless the file begins as a database does. SQLite itself reads that page only once."""
         if os.pread(self._descriptor, len(_HEADER), 0) not in (_HEADER, b""):
             raise Unavailable("The database file cannot be used.")
 
     def close(self) -> None:
-        """After all connections."""
+        """Close the file, after all connections."""
         os.close(self._descriptor)
 
     def _identify(self) -> tuple[int, int]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Long reads of the SQLite file: how they are found out, and the threads in which they run."""
+"""Long reads of the SQLite file: how they are detected, and the threads in which they run."""
 
 import asyncio
 import sqlite3
@@ -20,25 +20,25 @@ from glance_registry.catalogue.slots import Slots
 from glance_registry.catalogue.statements import driver
 from glance_registry.model.errors import ReadTimeout
 
-# A read may take this many virtual-machine steps on the event loop: a point read takes about 60, a page of 25
-# in index order about 1,500, and 40,000 take around half a millisecond.
+# A read may take 40,000 steps of SQLite's virtual machine on the event loop, which is about half a millisecond. A point
+# read takes about 60, a page of 25 in the order of an index about 1,500.
 _STEPS_PER_TICK = 4_000
 _TICKS_ON_LOOP = 10
 
-# How often a thread looks whether its read is still wanted: about every millisecond.
+# A thread checks after so many steps, about every millisecond, whether its read was abandoned.
 _STEPS_PER_LOOK = 50_000
 
 READ_THREADS = 3
-"""One caller has two of them at most."""
+"""One caller gets two of them at most."""
 
 MAX_WAITING_READS = 200
 """Long reads that may wait for a thread in one process."""
 
 
 class Budget:
-    """Counts the steps of reads on the event loop and interrupts a long one.
+    """Interrupts a read on the event loop that is too long.
 
-    A read is long when it takes too many steps, says that it may take long, or finds much to read.
+    It takes too many steps, says that it may take long, or finds a large page.
     """
 
     def __init__(self, reader: Connection) -> None:
@@ -70,7 +70,7 @@ class Budget:
         return self._limited and self._ticks >= _TICKS_ON_LOOP
 
     def ended(self, error: Exception) -> bool:
-        """Whether this error of a read says that it is too long for the event loop."""
+        """Whether a read raised this error because it is too long for the event loop."""
         if isinstance(error, TooLong):
             return True
         cause = error.orig if isinstance(error, OperationalError) else error
@@ -80,17 +80,17 @@ class Budget:
 
 
 class _Read:
-    """One read in a thread. The event loop says that it is not wanted any more; the thread looks at that."""
+    """One read in a thread. The event loop sets `abandoned`, and the thread checks it."""
 
     def __init__(self, run: Callable[[Connection], Any]) -> None:
         self.run = run
         self.abandoned = False
         self.is_long = False
-        """Whether it would have been too long for the event loop."""
+        """Whether it was too long for the event loop."""
 
 
 class ReadThreads:
-    """Runs long reads in a few threads, for all callers in turn. Make it on the event loop that will use it."""
+    """Runs long reads in a few threads, each caller in turn. Make it on the event loop that will use it."""
 
     def __init__(self, open_connection: Callable[[], Connection], seconds: float) -> None:
         self._open_connection = open_connection
@@ -102,9 +102,9 @@ class ReadThreads:
         self._connections: list[Connection] = []
 
     async def run(self, run: Callable[[Connection], T], kind: Hashable) -> T:
-        """Run a read of this kind when it is its caller's turn. Raises what it raises, Overloaded or ReadTimeout.
+        """Run a read of this kind when its caller has a turn. Raises what it raises, Overloaded or ReadTimeout.
 
-        A read that is not wanted any more, or takes too long, is interrupted; its thread is free when it has ended.
+        A read is interrupted when it takes too long or the task is cancelled. Then its thread becomes free.
         """
         try:
             async with asyncio.timeout(self._seconds):
@@ -126,7 +126,7 @@ class ReadThreads:
 
     def _end(self, key: str, ended: asyncio.Future[Any]) -> None:
         self._slots.release(key)
-        ended.exception()  # If nobody waits for it any more, nobody else looks at it.
+        ended.exception()  # If nobody waits for the result any more, asyncio would log the exception.
 
     def _run_here(self, read: _Read) -> Any:
         """In a thread."""
@@ -154,7 +154,7 @@ class ReadThreads:
         self._local.read.is_long = True
 
     def close(self) -> None:
-        """Wait until what runs has ended."""
+        """Wait for the running reads."""
         self._threads.shutdown(wait=True)
         for connection in self._connections:
             connection.close()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files of an SQLite database, and whether those beside it belong to it."""
+"""The files beside an SQLite database, and whether they belong to it."""
 
 import os
 import sqlite3
@@ -9,14 +9,14 @@ from pathlib import Path
 from glance_registry.model.errors import Unavailable
 
 LOG = "-wal"
-"""What was written last, until SQLite copies it into the file."""
+"""The newest writes, until SQLite copies them into the database file."""
 
 BESIDE = (LOG, "-shm", "-journal")
 MARKER, COPY = "-restore", "-restore-copy"
-"""Beside a database while another one is restored over it."""
+"""The files beside a database during a restore."""
 
 MAX_FAULTS = 10
-"""So many are named at most."""
+"""Faults that are reported of one database."""
 
 _LOG_HEADER = 32
 
@@ -26,7 +26,7 @@ def beside(path: Path, suffix: str) -> Path:
 
 
 def check_not_half_restored(path: str) -> None:
-    """Raise Unavailable when a restore over this database was begun and not ended."""
+    """Raise Unavailable if a restore of this database was begun and not finished."""
     if os.path.exists(f"{path}{MARKER}"):  # noqa: PTH110 - once for each connection
         raise Unavailable(
             "A restore of this database was begun and has not ended; if none is running, do it again:"
@@ -35,10 +35,10 @@ def check_not_half_restored(path: str) -> None:
 
 
 def check_log(path: Path) -> None:
-    """Raise Unavailable when a log of another database lies beside this one, as far as that can be found out.
+    """Raise Unavailable if the log beside a database belongs to another database, as far as SQLite can tell.
 
-    A database that was changed after its log was copied over, or the log is in use: then SQLite looks at all of what
-    they are together, without changing either. What fits together in every index is taken for one database.
+    If the database file is newer than the log, either it was replaced, or the log is in use. Then SQLite's integrity
+    check reads both, without changing them. If it finds no fault, they are taken for one database.
     """
     log = beside(path, LOG)
     try:
@@ -60,8 +60,8 @@ def check_log(path: Path) -> None:
 
 
 def faults_of(path: Path) -> list[str]:
-    """What SQLite finds wrong with a database and its log; neither is changed. Raises sqlite3.Error."""
-    # Read only: else the last one to close a database copies the log into it.
+    """The faults that SQLite finds in a database and its log. Changes neither. Raises sqlite3.Error."""
+    # Read-only: otherwise the last connection that is closed copies the log into the file.
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
         found = [str(fault) for (fault,) in connection.execute(f"PRAGMA integrity_check({MAX_FAULTS})")]
         return [fault.strip().splitlines()[-1] for fault in found if fault != "ok"]

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Putting a copy of an SQLite database where the registry has its own, whole or not at all.
+"""Replacing an SQLite database by a copy, completely or not at all.
 
-SQLite keeps what was written last in a log beside the file (`-wal`). Over a file that it does not belong to, the log
-damages silently what it is laid over: so the old file and all beside it go aside together. While they do, a marker
-beside the database keeps every program from opening it; a restore that was killed is done again.
+SQLite keeps the newest writes in a log beside the file (`-wal`). A log that is beside another database damages that
+silently. So the old file and all files beside it are moved together. Meanwhile a marker beside the database prevents
+programs from opening it. A restore that was killed must be run again.
 """
 
 import fcntl
@@ -23,26 +23,26 @@ from glance_registry.catalogue.sqlite.recovery import BESIDE, COPY, LOG, MARKER,
 from glance_registry.model.errors import Conflict, Invalid, RegistryError, Unavailable
 
 _SHARED_FIRST, _SHARED_BYTES = 0x40000000 + 2, 510
-"""The bytes of a database that SQLite locks for as long as a connection reads it, or has it open with a log."""
+"""The bytes of the file that SQLite locks while a connection reads, or has the database open with a log."""
 
 Step = Callable[[str], None]
-"""Is told what is done next; a test ends the program there."""
+"""A function that is called with the name of the next step. A test ends the program there."""
 
 
 class Restored(Struct, frozen=True):
-    """What a restore came to."""
+    """The result of a restore."""
 
     images: int
     state: schema.State
     aside: Path | None
-    """Where the old database is now, if there was one; what was beside it is beside it again."""
+    """The old database, if there was one, with the files beside it."""
 
 
 async def restore(source: Path, target: Path, now: datetime, step: Step = lambda _: None) -> Restored:
-    """Put a copy of the database `source` where `target` is or shall be.
+    """Replace the database `target`, or create it, by a copy of the database `source`.
 
-    Raises Invalid for a source that is no sound database of a registry, Conflict while a program has the target open,
-    Unavailable when a file cannot be read or written. Until the source has been checked nothing is changed.
+    Raises Invalid if the source is damaged or no database of a registry, Conflict while a program has the target open,
+    Unavailable if a file cannot be read or written. Nothing is changed before the source was checked.
     """
     try:
         _check_names(source, target)
@@ -76,9 +76,9 @@ def _check_names(source: Path, target: Path) -> None:
 
 @contextmanager
 def _exclusive(target: Path) -> Iterator[None]:
-    """Keep every other program from opening the database. Raises Conflict when one has it open.
+    """Prevent other programs from opening the database. Raises Conflict if one has it open.
 
-    No connection of this process may have it open: see `sqlite.create_file`.
+    No connection of this process may have it open: see `file.create_file`.
     """
     if not target.exists():
         yield
@@ -93,7 +93,7 @@ def _exclusive(target: Path) -> Iterator[None]:
 
 @contextmanager
 def _copied(source: Path, target: Path) -> Iterator[Path]:
-    """A copy of the source, with its own log in it, in the folder of the target, on disk; gone when it is not used."""
+    """A copy of the source and its log in the folder of the target. It is removed if it was not used."""
     copy = beside(target, COPY)
     with copy.open("ab") as lock:
         try:
@@ -118,7 +118,7 @@ def _copy(source: Path, copy: Path, target: Path) -> None:
         with os.fdopen(descriptor, "wb") as written, beside(source, suffix).open("rb") as read:
             shutil.copyfileobj(read, written, 1024 * 1024)
             if target.exists():
-                # Who restores may be root, and the registry somebody else.
+                # A restore by root must leave the file to the registry's user.
                 old = target.stat()
                 os.fchown(descriptor, old.st_uid, old.st_gid)
                 os.fchmod(descriptor, old.st_mode & 0o777)
@@ -127,7 +127,7 @@ def _copy(source: Path, copy: Path, target: Path) -> None:
 
 
 async def _check(copy: Path) -> schema.State:
-    """What the copy is, which has no log beside it afterwards. Raises Invalid."""
+    """The state of the copy; its log is merged into it. Raises Invalid."""
     try:
         faults = faults_of(copy)
         if faults:
@@ -146,9 +146,9 @@ async def _check(copy: Path) -> schema.State:
 
 
 def _marked(target: Path, now: datetime) -> Path:
-    """The folder to which the old database is moved, as the marker on disk says.
+    """Write the marker, and return the new path of the old database, which the marker has.
 
-    A restore that was killed wrote the marker before, and may have moved a part already.
+    A restore that was killed may have left a marker, and have moved some of the files.
     """
     marker = beside(target, MARKER)
     if marker.exists() and (name := marker.read_text()):
@@ -163,10 +163,10 @@ def _marked(target: Path, now: datetime) -> Path:
 
 
 def _move_aside(target: Path, aside: Path, step: Step) -> bool:
-    """Whether there was an old database, which is aside now with all that was beside it."""
+    """Move the old database and the files beside it; whether there was one."""
     for suffix in (*BESIDE, ""):
         old = beside(target, suffix)
-        # Of one that is there already this is the second attempt: what is under the database's name is a copy.
+        # A file that exists under both names was moved by an attempt before: the one beside the target is a copy.
         if old.exists() and not beside(aside, suffix).exists():
             step(f"move {suffix or 'file'}")
             old.rename(beside(aside, suffix))

@@ -35,8 +35,8 @@ MAX_WAITING_WRITES = 2_000
 """Writes that may wait for their turn in one process; more are refused."""
 
 _TURN_SECONDS = 0.0005
-"""How often a writer asks whether another process has ended its transaction, which takes a few milliseconds. SQLite
-itself would ask ever less often, up to ten times a second, and one process would keep the others from writing."""
+"""How often a writer tries again while another process writes, which takes a few milliseconds. SQLite itself would
+try less and less often, down to ten times a second, and one process would block the others."""
 
 
 class _Job(NamedTuple):
@@ -102,7 +102,7 @@ class Writer(threading.Thread):
         self._finishing = True
         self._waiting.put(None)
         self.join()
-        with suppress(Exception):  # It may have failed, and not have been replaced.
+        with suppress(Exception):  # A connection that failed cannot always be closed.
             self._connection.close()
 
     def run(self) -> None:
@@ -110,7 +110,7 @@ class Writer(threading.Thread):
             try:
                 self._work()
                 return
-            except BaseException as error:  # Whatever it is, the next writes must not wait for ever.
+            except BaseException as error:  # After any error, the next writes must not wait for ever.
                 with suppress(Exception):
                     log.critical("the thread that writes failed; it goes on", exc_info=error)
                 self._is_sound = False
@@ -129,22 +129,19 @@ class Writer(threading.Thread):
             self.has_failed = True
         elif any(outcome.error is None for outcome in outcomes):
             self.has_failed = False
-        with suppress(IndexError, RuntimeError):  # There are none, or their event loop is closed.
+        with suppress(IndexError, RuntimeError):  # There are no outcomes, or the event loop is closed.
             outcomes[0].job.loop.call_soon_threadsafe(_deliver, outcomes)
 
     def _open(self) -> None:
         is_writable = self._file.is_writable
         self._connection = self._open_connection()
         self._driver = driver(self._connection)
-        self._driver.execute("PRAGMA busy_timeout = 0")  # `_begin` waits instead; after it nothing can be busy.
+        self._driver.execute("PRAGMA busy_timeout = 0")  # `_begin` waits instead.
         self._is_writable = is_writable
         self._is_sound = True
 
     def _open_again(self) -> None:
-        """Replace a connection that failed, or one that can only read.
-
-        SQLite opens a read-only file for reading, and the connection stays so when the file becomes writable.
-        """
+        """Replace a connection that failed, or one to a file that was read-only when it was opened."""
         with suppress(Exception):
             self._connection.close()
         self._is_sound = False
@@ -185,7 +182,7 @@ class Writer(threading.Thread):
         return outcomes
 
     def _begin(self) -> None:
-        """Begin the transaction when no other process is in one."""
+        """Begin the transaction, as soon as no other process has one."""
         deadline = time.monotonic() + BUSY_SECONDS
         while True:
             try:
@@ -201,7 +198,7 @@ class Writer(threading.Thread):
         try:
             outcome = _Outcome(job, result=job.run(self._connection))
         except Exception as error:
-            # A full disk or an I/O error ends the whole transaction: then all of the batch has failed.
+            # A full disk or an I/O error ends the whole transaction: then all jobs of the batch have failed.
             if not self._driver.in_transaction:
                 raise
             self._driver.execute("ROLLBACK TO job")
@@ -210,7 +207,7 @@ class Writer(threading.Thread):
         return outcome
 
     def _rollback(self) -> None:
-        """A connection that cannot even do that is replaced: it might keep its transaction, and the lock, for ever."""
+        """Roll back. If that fails, the connection is replaced: it might hold its lock for ever."""
         if not self._is_sound:
             return
         try:
@@ -224,7 +221,7 @@ class Writer(threading.Thread):
 def _deliver(outcomes: list[_Outcome]) -> None:
     for job, result, error in outcomes:
         if job.answer.done():
-            continue  # The client went away; the write stands.
+            continue  # The client has gone. Its write is committed all the same.
         if error is None:
             job.answer.set_result(result)
         else:
