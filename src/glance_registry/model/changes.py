@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is to be different in an image, as data, and the one function that applies it; and what must hold before.
+"""Changes of an image and their preconditions, as data, and the one function that applies changes.
 
 A request is a sequence of changes, in the order in which its client wrote them. They can be printed, compared and
 stored: `msgspec.json` encodes them, and decodes a `Change`. A change does not look at who asks: `model.rules` compares
