@@ -133,7 +133,7 @@ def test_what_was_accepted_is_finished_before_the_catalogue_closes(loop: asyncio
 
 def test_more_writes_than_may_wait_are_refused_at_once(loop: asyncio.Runner, sqlite_database: str) -> None:
     from glance_registry.catalogue.open import open_catalogue
-    from glance_registry.catalogue.sqlite.writer import LARGEST_BATCH, WAITING_WRITES
+    from glance_registry.catalogue.sqlite.writer import MAX_WAITING_WRITES, MAX_WRITES_AT_ONCE
 
     go_on = threading.Event()
 
@@ -142,7 +142,7 @@ def test_more_writes_than_may_wait_are_refused_at_once(loop: asyncio.Runner, sql
 
     async def pile_up() -> list[BaseException | None]:
         catalogue = open_catalogue(sqlite_database)
-        count = WAITING_WRITES + LARGEST_BATCH + 10
+        count = MAX_WAITING_WRITES + MAX_WRITES_AT_ONCE + 10
         writes = [asyncio.ensure_future(catalogue.write(wait)) for _ in range(count)]
         refused, _ = await asyncio.wait(writes, return_when=asyncio.FIRST_COMPLETED)
         assert isinstance(refused.pop().exception(), Overloaded)
@@ -153,7 +153,7 @@ def test_more_writes_than_may_wait_are_refused_at_once(loop: asyncio.Runner, sql
 
     outcomes = Counter(type(outcome) for outcome in loop.run(pile_up()))
 
-    assert outcomes[type(None)] >= WAITING_WRITES
+    assert outcomes[type(None)] >= MAX_WAITING_WRITES
     assert outcomes[Overloaded] >= 10
     assert len(outcomes) == 2
 

@@ -7,11 +7,10 @@ in it loses one.
 """
 
 import asyncio
-from collections.abc import Callable
 from contextvars import ContextVar
 from typing import NamedTuple
 
-from glance_registry.catalogue.fair_queue import FairQueue, Item
+from glance_registry.catalogue.fair_queue import FairQueue
 from glance_registry.model.errors import Overloaded
 
 caller_key: ContextVar[str] = ContextVar("caller_key", default="")
@@ -53,7 +52,7 @@ class Slots:
         if (taken := self.take_free()) is not None:
             return taken
         key = caller_key.get()
-        make_room(self._queue, self._max_waiting, key, _refuse)
+        self._make_room(key)
         waiting = _Waiting(key, asyncio.get_running_loop().create_future())
         self._queue.add(waiting, key)
         try:
@@ -83,20 +82,13 @@ class Slots:
         self._free -= 1
         self._running[key] = self._running.get(key, 0) + 1
 
-
-def make_room(queue: FairQueue[Item], max_waiting: int, key: str, refuse: Callable[[Item], None]) -> None:
-    """Let one more of this caller's items wait: when the queue is full, the caller with most in it loses one.
-
-    Raises Overloaded when no other caller has more.
-    """
-    if len(queue) < max_waiting:
-        return
-    dropped = queue.drop_newest_of_largest(key)
-    if dropped is None:
-        raise Overloaded
-    refuse(dropped)
-
-
-def _refuse(waiting: _Waiting) -> None:
-    if not waiting.turn.done():
-        waiting.turn.set_exception(Overloaded())
+    def _make_room(self, key: str) -> None:
+        """Let one more of this caller's operations wait. Raises Overloaded when the queue is full and no other caller
+        has more in it."""
+        if len(self._queue) < self._max_waiting:
+            return
+        dropped = self._queue.drop_newest_of_largest(key)
+        if dropped is None:
+            raise Overloaded
+        if not dropped.turn.done():
+            dropped.turn.set_exception(Overloaded())

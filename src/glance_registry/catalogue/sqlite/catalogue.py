@@ -71,6 +71,8 @@ class SqliteCatalogue(Catalogue):
 
     async def close(self) -> None:
         loop = asyncio.get_running_loop()
+        if self._writer.is_alive():
+            await self._writer.drain()
         await loop.run_in_executor(None, self._writer.finish)
         await loop.run_in_executor(None, self._threads.close)
         self._reader.close()
