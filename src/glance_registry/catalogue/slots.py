@@ -83,8 +83,10 @@ class Slots:
         self._running[key] = self._running.get(key, 0) + 1
 
     def _make_room(self, key: str) -> None:
-        """Let one more of this caller's operations wait. Raises Overloaded when the queue is full and no other caller
-        has more in it."""
+        """Let one more of this caller's operations wait.
+
+        Raises Overloaded when the queue is full and no other caller has more in it.
+        """
         if len(self._queue) < self._max_waiting:
             return
         dropped = self._queue.drop_newest_of_largest(key)
