@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is to be different in an image, as data, and the one function that applies it; and what must hold before.
+"""Changes of an image and their preconditions, as data, and the one function that applies changes.
 
 A request is a sequence of changes, in the order in which its client wrote them. They can be printed, compared and
 stored: `msgspec.json` encodes them, and decodes a `Change`. A change does not look at who asks: `model.rules` compares
@@ -167,7 +167,7 @@ def apply(image: Image, changes: Sequence[Change], now: datetime) -> Image:
     after = image
     for change in changes:
         after = _apply_one(after, change, now)
-    if after == image and Touch() not in changes:
+    if after == image and not any(isinstance(change, Touch) for change in changes):
         return image
     return replace(after, updated_at=not_before(image, now), version=image.version + 1)
 
@@ -176,6 +176,23 @@ def _apply_one(image: Image, change: Change, now: datetime) -> Image:  # noqa: C
     match change:
         case SetField(name, value):
             return replace(image, **{name: value})
+        case Touch():
+            return image
+        case SetPublic(is_public):
+            if is_public == image.is_public:
+                return image
+            return replace(image, visibility=PUBLIC if is_public else SHARED)
+        case SetProperties(properties, purge):
+            return replace(image, properties=dict(properties) if purge else {**image.properties, **properties})
+        case SetProperty(name, value, exists):
+            is_null = name in image.properties and image.properties[name] is None
+            if exists is not None and not is_null and (name in image.properties) != exists:
+                raise Conflict(f"Property {name} {'does not exist' if exists else 'is already present'}.")
+            return replace(image, properties={**image.properties, name: value})
+        case RemoveProperty(name):
+            if name not in image.properties:
+                raise Conflict(f"Property {name} does not exist.")
+            return replace(image, properties={other: text for other, text in image.properties.items() if other != name})
         case SetTags(tags):
             return replace(image, tags=as_tags(tags))
         case AddTag(tag):
@@ -186,21 +203,6 @@ def _apply_one(image: Image, change: Change, now: datetime) -> Image:  # noqa: C
             if len(others) == len(image.tags):
                 raise NotFound(f"Image {image.id} has no such tag.")
             return replace(image, tags=others)
-        case SetProperty(name, value, exists):
-            is_null = name in image.properties and image.properties[name] is None
-            if exists is not None and not is_null and (name in image.properties) != exists:
-                raise Conflict(f"Property {name} {'does not exist' if exists else 'is already present'}.")
-            return replace(image, properties={**image.properties, name: value})
-        case RemoveProperty(name):
-            if name not in image.properties:
-                raise Conflict(f"Property {name} does not exist.")
-            return replace(image, properties={other: text for other, text in image.properties.items() if other != name})
-        case SetProperties(properties, purge):
-            return replace(image, properties=dict(properties) if purge else {**image.properties, **properties})
-        case SetPublic(is_public):
-            if is_public == image.is_public:
-                return image
-            return replace(image, visibility=PUBLIC if is_public else SHARED)
         case OverwriteLocations(locations):
             return replace(image, locations=number(locations, image.locations)) if locations else image
         case SetLocations(locations):
@@ -226,8 +228,6 @@ def _apply_one(image: Image, change: Change, now: datetime) -> Image:  # noqa: C
             return switched(image, DEACTIVATED, ACTIVE, "reactivate")
         case Delete(status):
             return delete(image if status is None else moved(image, status), now)
-        case Touch():
-            return image
 
 
 def as_tags(tags: Sequence[str]) -> tuple[str, ...]:

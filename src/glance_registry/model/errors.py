@@ -45,7 +45,7 @@ class Conflict(RegistryError):
 
 
 class PreconditionFailed(RegistryError):
-    """The image, or its members, are not in the state that the request names: somebody else changed them."""
+    """The image or membership is not the version that If-Match names: somebody else changed it."""
 
     code = "precondition-failed"
 
