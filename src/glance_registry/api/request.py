@@ -49,8 +49,8 @@ class Registry(Struct, frozen=True, kw_only=True):
     metrics: Metrics
     metrics_networks: tuple[Network, ...]
     """From where the metrics may be asked for."""
-    openapi: bytes
-    """The API's description, as it is sent."""
+    openapi: Callable[[], bytes]
+    """The API's description as it is sent, made when it is first asked for."""
     request_log: RequestLog | None = None
     now: Callable[[], datetime]
     new_id: Callable[[], str]
