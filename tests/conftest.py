@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 import httpx
 import psutil
 import pytest
-from hypothesis import HealthCheck, settings
 from msgspec.structs import replace
 
 from glance_registry.app import build
@@ -26,18 +25,11 @@ from glance_registry.catalogue.open import open_catalogue
 from glance_registry.settings import Settings
 from tests.keystone import Keystone
 
-pytest_plugins = ["tests.figures", "tests.prompts"]
+pytest_plugins = ["tests.figures", "tests.prompts", "tests.speeds"]
 
 ENGINES = ("sqlite", "postgresql")
 HOST = "registry.test"
 """Whom requests in this process are for. Over a socket it is an address of loopback."""
-
-settings.register_profile(
-    "default",
-    deadline=None,  # The machine is shared: a slow example is not a wrong one.
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-settings.load_profile("default")
 
 
 def database_name(url: str) -> str:

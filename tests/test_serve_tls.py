@@ -16,6 +16,8 @@ from glance_registry.settings import Settings
 from tests.certificates import Certificate, make_authority, make_certificate, openssl
 from tests.processes import SECONDS, Server, free_port, receive_all, run_program
 
+pytestmark = pytest.mark.external
+
 
 class TlsServer(Server):
     """A server that is asked with what `known` knows."""

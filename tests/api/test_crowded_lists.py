@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.conftest import ENGINES, Client
+from tests.speeds import scaled
 
 from glance_registry.catalogue import images
 from glance_registry.model.image import COMMUNITY, PRIVATE, PUBLIC, SHARED, Image
@@ -154,7 +155,7 @@ def _page(client: Client, ask: Ask, limit: int, marker: str | None = None) -> li
     return [image["id"] for image in answer.json()["images"]]
 
 
-@settings(max_examples=120)
+@settings(max_examples=scaled(120))
 @given(ask=ASKS, at=st.floats(0, 1), limit=st.sampled_from([1, 3, 20]))
 def test_a_page_out_of_a_crowd_is_the_model_s(crowd: Client, ask: Ask, at: float, limit: int) -> None:
     wanted = _wanted(ask)

@@ -22,6 +22,7 @@ from schemathesis.specs.openapi.checks import (
 )
 from tests.conftest import Client
 from tests.raw import ask
+from tests.speeds import scaled
 
 from glance_registry.api.openapi import describe
 from glance_registry.api.routes import ROUTES, Access, Route
@@ -80,7 +81,10 @@ def test_every_answer_is_one_that_the_document_describes(
     parts = {"image_id": ID} if "{image_id}" in path else {}
 
     @settings(
-        max_examples=12, phases=[Phase.generate], database=None, suppress_health_check=[HealthCheck.filter_too_much]
+        max_examples=scaled(12),
+        phases=[Phase.generate],
+        database=None,
+        suppress_health_check=[HealthCheck.filter_too_much],
     )
     @given(case=described_operation.as_strategy(generation_mode=mode, path_parameters=parts or None))
     def every_answer_conforms(case: Any) -> None:

@@ -255,6 +255,7 @@ QUESTIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("question", QUESTIONS)
 @pytest.mark.parametrize("who", CALLERS)
 def test_a_page_is_no_more_work_in_a_larger_catalogue(
@@ -334,6 +335,7 @@ VIEWED: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("question", VIEWED)
 @pytest.mark.parametrize("who", VIEWERS)
 def test_a_view_is_no_more_work_in_a_larger_catalogue(

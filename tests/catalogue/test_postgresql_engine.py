@@ -183,6 +183,7 @@ def test_a_server_that_lets_nobody_in_is_unavailable_until_it_does(
     loop.run(server.write(images.add, image("two")))
 
 
+@pytest.mark.external
 @pytest.mark.parametrize(
     "url", ["postgresql://postgres@127.0.0.1:{port}/none", "postgresql://postgres@/none?host=/no/such/folder"]
 )

@@ -14,6 +14,7 @@ from msgspec import structs
 from tests.cli.conftest import Invoke
 from tests.cli.test_export import read
 from tests.conftest import Client
+from tests.speeds import scaled
 
 from glance_registry.catalogue.images import Kept, add_all
 from glance_registry.cli.export_format import read_line
@@ -238,7 +239,7 @@ def with_locations(sqlite_database: str) -> Iterator[Client]:
     client.close()
 
 
-@settings(max_examples=100)
+@settings(max_examples=scaled(100))
 @given(image=active_images())
 def test_the_answer_of_this_registry_says_all_of_an_image(with_locations: Client, image: Image) -> None:
     image = structs.replace(image, id=str(uuid4()))  # All examples are in one registry.

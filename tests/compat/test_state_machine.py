@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, multiple, rule, run_state_machine_as_test
 from sqlalchemy import Connection, delete
 from tests.conftest import Client, identity
+from tests.speeds import scaled
 
 from glance_registry.catalogue.tables import metadata
 from glance_registry.settings import Settings
@@ -382,7 +383,7 @@ def test_whatever_callers_do_the_registry_does_what_the_protocol_says(
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=examples,
+            max_examples=scaled(examples),
             stateful_step_count=steps,
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -23,6 +23,7 @@ from schemathesis.specs.openapi.checks import (
     use_after_free,
 )
 from tests.figures import Figure
+from tests.speeds import scaled
 
 from glance_registry.api.routes import ROUTES
 from glance_registry.api.v2.routes import PATCH
@@ -74,7 +75,7 @@ def test_whatever_follows_from_answers_is_answered_as_described(described: Any, 
                 used[f"{case.method} {case.operation.path}"] += 1
             case.validate_response(response, checks=LINKED)
 
-    Workflow.run(settings=settings(GO, max_examples=60, stateful_step_count=40))
+    Workflow.run(settings=settings(GO, max_examples=scaled(60), stateful_step_count=40))
 
     assert {200, 400, 404} <= statuses.keys()
     assert {"POST /images", "DELETE /images/{image_id}"} <= used.keys()
@@ -95,7 +96,7 @@ def test_every_operation_is_answered_as_described(
     count = 0
 
     def call(operation: Any) -> None:
-        @settings(GO, max_examples=examples)
+        @settings(GO, max_examples=scaled(examples))
         @given(case=operation.as_strategy(generation_mode=mode))
         def every_answer_conforms(case: Any) -> None:
             nonlocal count
