@@ -70,6 +70,7 @@ def _mend(case: Any) -> None:
         image.pop("id", None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("contract", ["cactus", "queens"])
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
 @pytest.mark.parametrize("label", LABELS)
