@@ -99,9 +99,7 @@ def _run(checkout: Path, code: str, *arguments: str) -> str:
 
 def start(both: Both) -> Report:
     """Seconds from exec to the first answered /healthcheck, over a full database."""
-    with both.copies() as urls:
-        measures = {name: partial(_seconds_to_start, both, name, url) for name, url in urls.items()}
-        return {"seconds": _each_in_turn(both, measures)}
+    return {"seconds": _in_turn(both, _seconds_to_start)}
 
 
 def _seconds_to_start(both: Both, name: str, url: str) -> float:
@@ -111,9 +109,7 @@ def _seconds_to_start(both: Both, name: str, url: str) -> float:
 
 def idle(both: Both) -> Report:
     """MiB of memory (PSS) of all processes of each program together."""
-    with both.copies() as urls:
-        measures = {name: partial(_mib_when_idle, both, name, url) for name, url in urls.items()}
-        return {"pss_mib": _each_in_turn(both, measures)}
+    return {"pss_mib": _in_turn(both, _mib_when_idle)}
 
 
 def _mib_when_idle(both: Both, name: str, url: str) -> float:
@@ -123,12 +119,13 @@ def _mib_when_idle(both: Both, name: str, url: str) -> float:
         return float(memory(server)["pss_mib"])
 
 
-def _each_in_turn(both: Both, measures: dict[str, Callable[[], float]]) -> Report:
+def _in_turn(both: Both, measure: Callable[[Both, str, str], float]) -> Report:
     """A figure of each program in each round, and the ratio of ours to the other one's."""
-    rounds = [{name: measure() for name, measure in measures.items()} for _ in range(STARTS)]
-    figures: Report = {name: spread([each[name] for each in rounds]) for name in measures}
+    with both.copies() as urls:
+        rounds = [{name: measure(both, name, url) for name, url in urls.items()} for _ in range(STARTS)]
+    figures: Report = {name: spread([each[name] for each in rounds]) for name in urls}
     figures["ratio"] = spread([each[SUBJECT] / each[OTHER] for each in rounds])
-    both.options.say("  ".join(f"{name} {figures[name]['median']}" for name in measures))
+    both.options.say("  ".join(f"{name} {figures[name]['median']}" for name in urls))
     return figures
 
 

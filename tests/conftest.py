@@ -383,10 +383,17 @@ def loop() -> Iterator[asyncio.Runner]:
 @pytest.fixture
 def catalogue(database: str, loop: asyncio.Runner) -> Iterator[Catalogue]:
     """A catalogue on the loop of the fixture `loop`."""
+    with opened(loop, database) as catalogue:
+        yield catalogue
 
-    async def opened() -> Catalogue:
+
+@contextmanager
+def opened(loop: asyncio.Runner, database: str) -> Iterator[Catalogue]:
+    """A catalogue that belongs to a loop."""
+
+    async def open_on_loop() -> Catalogue:
         return open_catalogue(database)
 
-    catalogue = loop.run(opened())
+    catalogue = loop.run(open_on_loop())
     yield catalogue
     loop.run(catalogue.close())

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images that are read again and again are kept as values; nobody ever sees one that is not so any more."""
 
-import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,7 +9,6 @@ from tests.catalogue.examples import ADMIN, everything, image
 from tests.conftest import Client
 
 from glance_registry.catalogue import images, rows
-from glance_registry.catalogue.base import Catalogue
 from glance_registry.catalogue.rows import HOT_IMAGES, LARGEST_HOT
 from glance_registry.model.image import Image
 from glance_registry.settings import Settings
@@ -22,16 +19,6 @@ def cold() -> None:
     """As in a process that has just started, whatever other tests have read."""
     rows._met.clear()
     rows._hot.clear()
-
-
-@pytest.fixture
-def read(loop: asyncio.Runner, catalogue: Catalogue) -> Callable[..., Any]:
-    return lambda operation, *args: loop.run(catalogue.read(operation, *args))
-
-
-@pytest.fixture
-def write(loop: asyncio.Runner, catalogue: Catalogue) -> Callable[..., Any]:
-    return lambda operation, *args: loop.run(catalogue.write(operation, *args))
 
 
 def by_hand(connection: Connection, statement: str) -> None:

@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, text
-from tests.catalogue.examples import ADMIN, everything, image, ping
+from tests.catalogue.examples import ids, image, ping
 from tests.conftest import PostgreSQL
 from tests.processes import free_port
 from tests.wire import Fate, Wire
 
 from glance_registry.catalogue import images
-from glance_registry.catalogue.base import Catalogue
 from glance_registry.catalogue.database_url import parse_url
 from glance_registry.catalogue.postgresql import hosts
 from glance_registry.catalogue.postgresql.catalogue import Limits, ServerCatalogue
@@ -36,10 +35,6 @@ def tell(loop: asyncio.Runner, database: str, story: Story, limits: Limits | Non
                 await catalogue.close()
 
     loop.run(run())
-
-
-async def ids(catalogue: Catalogue) -> set[str]:
-    return {found.id for found in await catalogue.read(images.find, everything(), ADMIN)}
 
 
 def test_writes_do_not_notice_that_idle_connections_were_cut(

@@ -12,34 +12,19 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
-from schemathesis.checks import not_a_server_error
 from schemathesis.python.asgi import shutdown_lifespans
 from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
     ensure_resource_availability,
-    response_headers_conformance,
-    response_schema_conformance,
-    status_code_conformance,
     use_after_free,
 )
+from tests.api.test_openapi import CHECKS, LABELS
 from tests.figures import Figure
 from tests.speeds import scaled
 
-from glance_registry.api.routes import ROUTES
-from glance_registry.api.v2.routes import PATCH
 from glance_registry.app import build
 from glance_registry.settings import Settings
 
-CHECKS = [
-    not_a_server_error,
-    status_code_conformance,
-    content_type_conformance,
-    response_headers_conformance,
-    response_schema_conformance,
-]
 LINKED = [*CHECKS, use_after_free, ensure_resource_availability]
-LABELS = [f"{route.method} {route.path}" for route in ROUTES if route.path != "/openapi.json"]
-schemathesis.serializer.alias(PATCH.media_type, "application/json")
 GO = settings(deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 
 
