@@ -163,8 +163,9 @@ def test_while_one_asks_a_server_that_hangs_the_others_are_refused_at_once(
         wire.cut()
         with pytest.raises(Unavailable):
             await catalogue.read(ping)
+        wire.holds.clear()
         asking = asyncio.create_task(catalogue.read(ping))
-        await asyncio.sleep(0.01)
+        await wire.holds.wait()
 
         for run in (catalogue.read, catalogue.write) * 100:
             with pytest.raises(Unavailable):
@@ -205,7 +206,7 @@ def test_a_request_that_nobody_waits_for_any_more_leaves_nothing_behind(
         await catalogue.write(images.add, image())
         wire.hang()
         abandoned = [asyncio.create_task(catalogue.write(images.add, image(f"i{number}"))) for number in range(6)]
-        await asyncio.sleep(0.05)
+        await wire.holds.wait()
         for task in abandoned:
             task.cancel()
         await asyncio.gather(*abandoned, return_exceptions=True)
