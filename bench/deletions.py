@@ -24,6 +24,9 @@ from bench.waits import compare
 from glance_registry.catalogue import images
 from glance_registry.catalogue.open import open_catalogue
 from glance_registry.model.access import ANYONE_IS_ADMIN
+from glance_registry.model.changes import Delete
+from glance_registry.model.contract import CACTUS
+from glance_registry.model.rules import RegistryRules
 
 LARGEST = 100_000
 """The largest catalogue of which half is deleted."""
@@ -86,9 +89,9 @@ async def _delete(url: str, ids: Sequence[str]) -> int:
 
 
 def _remove_all(connection: Connection, ids: Sequence[str]) -> None:
-    now = datetime.now(UTC)
+    now, rules = datetime.now(UTC), RegistryRules(CACTUS)
     for image_id in ids:
-        images.remove(connection, image_id, now, ANYONE_IS_ADMIN)
+        images.change(connection, image_id, [Delete()], now, ANYONE_IS_ADMIN, rules)
 
 
 def _writer_beside_purge(url: str, client: Client, size: int) -> Report:

@@ -11,7 +11,7 @@ HOT = 200
 """Numbers of the hot set. Each image is asked for many times a second, so it is in every cache after the warm-up."""
 
 COLD = 20_000
-"""Numbers of the cold set at most: ten times as many as the program caches, and more than are asked for in a round."""
+"""Numbers of the cold set at most: eight times as many as the program caches, and more than a round asks for."""
 
 DIALECTS = {"": "", "Images API: ": "/v2"}
 """How the name of a measure begins for each dialect, and how the path does."""

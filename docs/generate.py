@@ -10,10 +10,9 @@ from pathlib import Path
 import click
 
 from glance_registry.api.errors import STATUSES
-from glance_registry.api.routes import ROUTES
-from glance_registry.api.ui.routes import PAGES
+from glance_registry.api.routes import DIALECTS
 from glance_registry.cli.main import main
-from glance_registry.settings import SETTINGS, Settings
+from glance_registry.settings import SETTINGS
 
 FOLDER = Path(__file__).parent
 
@@ -21,18 +20,18 @@ FOLDER = Path(__file__).parent
 def settings_table() -> str:
     lines = ["| setting | default | what it is |", "|---|---|---|"]
     for setting in SETTINGS:
-        default = getattr(Settings(), setting.attribute)
+        option, default = setting.option, setting.default
         shown = ", ".join(default) if isinstance(default, tuple) else default
-        choices = f" One of: {', '.join(setting.choices)}." if setting.choices else ""
-        older = "".join(f" Older name: `[{group}] {name}`." for group, name in setting.old_names)
+        choices = f" One of: {', '.join(option.choices)}." if option.choices else ""
+        older = "".join(f" Older name: `[{group}] {name}`." for group, name in option.old_names)
         value = f"`{shown}`" if shown != "" else ""
-        lines.append(f"| `[{setting.group}] {setting.name}` | {value} | {setting.help}{choices}{older} |")
+        lines.append(f"| `[{setting.group}] {setting.name}` | {value} | {option.help}{choices}{older} |")
     return "\n".join(lines)
 
 
 def routes_table() -> str:
     lines = ["| call | what it does | who may ask |", "|---|---|---|"]
-    for route in (*ROUTES, *PAGES):
+    for route in (route for dialect in DIALECTS for route in dialect.routes):
         summary = inspect.cleandoc(route.handler.__doc__ or "").partition("\n")[0]
         lines.append(f"| `{route.method} {route.path}` | {summary} | {route.access.value} |")
     return "\n".join(lines)

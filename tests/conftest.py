@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 import httpx
 import psutil
 import pytest
-from msgspec.structs import replace
 
 from glance_registry.app import build
 from glance_registry.catalogue import schema
@@ -24,6 +23,7 @@ from glance_registry.catalogue.base import Catalogue
 from glance_registry.catalogue.open import open_catalogue
 from glance_registry.settings import Settings
 from tests.keystone import Keystone
+from tests.options import change_settings, make_settings
 
 pytest_plugins = ["tests.figures", "tests.prompts", "tests.speeds"]
 
@@ -134,7 +134,9 @@ class PostgreSQL:
         self._server.cleanup()
 
 
-API_SERVERS = partial(Settings, contract="queens", clients="api_servers", identity_mode="context")
+API_SERVERS = partial(
+    make_settings, registry__contract="queens", registry__clients="api_servers", identity__mode="context"
+)
 """How the registry is set up for the API servers of 2012-2019, which pass on who their users are."""
 
 
@@ -195,8 +197,8 @@ class Client(Verbs):
 
     def __init__(self, settings: Settings, *, address: str = "127.0.0.1", **build_options: Any) -> None:
         self.runner = asyncio.Runner()
-        if settings.identity_mode == "none":
-            settings = replace(settings, allowed_hosts=(*settings.allowed_hosts, HOST))
+        if settings.identity.mode == "none":
+            settings = change_settings(settings, allowed_hosts=(*settings.allowed_hosts, HOST))
         self.application = build(settings, **build_options)
         transport = httpx.ASGITransport(self.application, raise_app_exceptions=True, client=(address, 50_000))
         self.http = httpx.AsyncClient(transport=transport, base_url=f"http://{HOST}")
@@ -331,7 +333,7 @@ def postgresql_database(postgresql: PostgreSQL) -> Iterator[str]:
 @pytest.fixture
 def client(database: str) -> Iterator[Client]:
     """A registry with the cactus contract."""
-    client = Client(Settings(database=database))
+    client = Client(make_settings(database))
     yield client
     client.close()
 
@@ -339,7 +341,7 @@ def client(database: str) -> Iterator[Client]:
 @pytest.fixture
 def queens(database: str) -> Iterator[Client]:
     """A registry with the queens contract."""
-    client = Client(Settings(database=database, contract="queens"))
+    client = Client(make_settings(database, registry__contract="queens"))
     yield client
     client.close()
 
@@ -347,7 +349,7 @@ def queens(database: str) -> Iterator[Client]:
 @pytest.fixture
 def context(database: str) -> Iterator[Client]:
     """A registry with the queens contract that trusts identity headers; see `Client.caller`."""
-    client = Client(API_SERVERS(database=database))
+    client = Client(API_SERVERS(database))
     yield client
     client.close()
 
@@ -355,21 +357,21 @@ def context(database: str) -> Iterator[Client]:
 @pytest.fixture
 def sqlite_context(sqlite_database: str) -> Iterator[Client]:
     """The same, where the engine makes no difference."""
-    client = Client(API_SERVERS(database=sqlite_database))
+    client = Client(API_SERVERS(sqlite_database))
     yield client
     client.close()
 
 
 @pytest.fixture
 def sqlite_client(sqlite_database: str) -> Iterator[Client]:
-    client = Client(Settings(database=sqlite_database))
+    client = Client(make_settings(sqlite_database))
     yield client
     client.close()
 
 
 @pytest.fixture
 def postgresql_client(postgresql_database: str) -> Iterator[Client]:
-    client = Client(Settings(database=postgresql_database))
+    client = Client(make_settings(postgresql_database))
     yield client
     client.close()
 

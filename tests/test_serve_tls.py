@@ -12,8 +12,8 @@ import pytest
 
 from glance_registry.cli.tls import options
 from glance_registry.model.errors import Invalid
-from glance_registry.settings import Settings
 from tests.certificates import Certificate, make_authority, make_certificate, openssl
+from tests.options import make_settings
 from tests.processes import SECONDS, Server, free_port, receive_all, run_program
 
 pytestmark = pytest.mark.external
@@ -182,7 +182,7 @@ def test_files_that_do_not_work_are_refused_with_the_reason(
     files = _files(tmp_path, own, stranger)
 
     with pytest.raises(Invalid) as refusal:
-        options(Settings(**{f"{name}_file": files[file] for name, file in given.items()}))
+        options(make_settings(**{f"{name}_file": files[file] for name, file in given.items()}))
 
     assert words in str(refusal.value)
 
@@ -202,7 +202,7 @@ def test_a_key_of_a_kind_that_the_server_cannot_sign_with_is_refused(tmp_path: P
     """Else each worker would end when it starts."""
     cert, key = str(tmp_path / "cert"), str(tmp_path / "key")
     openssl("req", "-x509", "-nodes", "-newkey", *KINDS[kind], "-keyout", key, "-out", cert, "-subj", "/CN=own")
-    settings = Settings(cert_file=cert, key_file=key)
+    settings = make_settings(cert_file=cert, key_file=key)
 
     if kind in ("P-521", "Ed448"):
         with pytest.raises(Invalid, match="of a kind that cannot be used"):
@@ -217,7 +217,7 @@ def test_a_key_in_the_older_form_is_taken(tmp_path: Path) -> None:
     openssl("rsa", "-traditional", "-in", key, "-out", older)
 
     assert "BEGIN RSA PRIVATE KEY" in Path(older).read_text()
-    assert options(Settings(cert_file=cert, key_file=older))["ssl_key"] == Path(older)
+    assert options(make_settings(cert_file=cert, key_file=older))["ssl_key"] == Path(older)
 
 
 def test_the_program_does_not_start_with_them(tmp_path: Path, own: Certificate, stranger: Certificate) -> None:

@@ -3,6 +3,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from glance_registry.cli import main
 from glance_registry.model.errors import Invalid
 from glance_registry.settings import SETTINGS, Settings, load, masked
 from tests.conftest import Client
+from tests.options import make_settings
 
-DATABASE = next(setting for setting in SETTINGS if setting.attribute == "database")
+DATABASE = next(setting for setting in SETTINGS if setting.attribute == "database.connection")
 WriteFile = Callable[..., str]
 
 
@@ -47,12 +49,17 @@ def test_without_any_source_the_defaults_hold() -> None:
 
 
 def test_every_setting_is_a_row_with_help_and_a_default() -> None:
-    attributes = [setting.attribute for setting in SETTINGS]
-
     assert len({(setting.group, setting.name) for setting in SETTINGS}) == len(SETTINGS)
-    assert len(set(attributes)) == len(attributes)
-    assert set(attributes) == set(Settings.__struct_fields__) - {"config_files"}
-    assert all(setting.help.endswith(".") for setting in SETTINGS)
+    assert all(setting.option.help.endswith(".") for setting in SETTINGS)
+    assert all(setting.value(Settings()) == setting.default for setting in SETTINGS)
+
+
+def test_every_attribute_is_a_setting_but_the_names_of_the_files() -> None:
+    values = asdict(Settings())
+    groups = {name: value for name, value in values.items() if isinstance(value, dict)}
+    inside = {f"{group}.{name}" for group, options in groups.items() for name in options}
+
+    assert {setting.attribute for setting in SETTINGS} == (values.keys() - groups.keys() - {"config_files"}) | inside
 
 
 def test_a_file_beats_the_default_the_environment_the_file_and_a_flag_them_all(
@@ -62,14 +69,14 @@ def test_a_file_beats_the_default_the_environment_the_file_and_a_flag_them_all(
     monkeypatch.setenv("OS_DEFAULT__WORKERS", "20")
     monkeypatch.setenv("OS_DEFAULT__API_LIMIT_MAX", "30")
 
-    loaded = load([file], {"largest_page": 300})
+    loaded = load([file], {"api_limit_max": 300})
 
-    assert (loaded.settings.port, loaded.settings.workers, loaded.settings.largest_page) == (1, 20, 300)
-    assert loaded.sources["port"].startswith("file ")
-    assert file in loaded.sources["port"]
+    assert (loaded.settings.bind_port, loaded.settings.workers, loaded.settings.api_limit_max) == (1, 20, 300)
+    assert loaded.sources["bind_port"].startswith("file ")
+    assert file in loaded.sources["bind_port"]
     assert loaded.sources["workers"].startswith("environment ")
-    assert loaded.sources["largest_page"] == "flag"
-    assert loaded.sources["host"] == "default"
+    assert loaded.sources["api_limit_max"] == "flag"
+    assert loaded.sources["bind_host"] == "default"
 
 
 def test_of_two_files_the_last_counts(write_file: WriteFile) -> None:
@@ -78,24 +85,24 @@ def test_of_two_files_the_last_counts(write_file: WriteFile) -> None:
 
     settings = load([first, second]).settings
 
-    assert (settings.port, settings.workers) == (10, 2)
+    assert (settings.bind_port, settings.workers) == (10, 2)
 
 
 # Another value than the default for each.
 GIVEN = {
-    "host": ("::1", "::1"),
-    "port": ("1", 1),
+    "bind_host": ("::1", "::1"),
+    "bind_port": ("1", 1),
     "workers": ("2", 2),
-    "default_page": ("3", 3),
-    "largest_page": ("4", 4),
-    "largest_body": ("5000", 5000),
+    "limit_param_default": ("3", 3),
+    "api_limit_max": ("4", 4),
+    "max_request_body_size": ("5000", 5000),
     "log_format": ("json", "json"),
-    "database": ("sqlite:////x", "sqlite:////x"),
-    "contract": ("queens", "queens"),
-    "writer_roles": ("a, b", ("a", "b")),
-    "identity_mode": ("context", "context"),
-    "insecure_no_auth": ("yes", True),
-    "trusted_addresses": ("10.0.0.1,::/0", ("10.0.0.1", "::/0")),
+    "database.connection": ("sqlite:////x", "sqlite:////x"),
+    "registry.contract": ("queens", "queens"),
+    "registry.writer_role": ("a, b", ("a", "b")),
+    "identity.mode": ("context", "context"),
+    "identity.insecure_no_auth": ("yes", True),
+    "identity.trusted_addresses": ("10.0.0.1,::/0", ("10.0.0.1", "::/0")),
 }
 
 
@@ -114,7 +121,7 @@ def test_a_setting_can_come_from_a_file_or_the_environment(
 
     loaded = load(files)
 
-    assert getattr(loaded.settings, attribute) == value
+    assert setting.value(loaded.settings) == value
     assert loaded.sources[attribute].startswith(source)
 
 
@@ -150,9 +157,9 @@ rabbit_userid = guest
 def test_an_old_file_of_the_registry_is_understood(write_file: WriteFile) -> None:
     settings = load([write_file(OLD_FILE)]).settings
 
-    assert (settings.host, settings.port, settings.workers) == ("127.0.0.2", 9292, 4)
-    assert settings.database == "sqlite:////var/lib/glance/glance.sqlite"
-    assert (settings.default_page, settings.largest_page) == (50, 500)
+    assert (settings.bind_host, settings.bind_port, settings.workers) == ("127.0.0.2", 9292, 4)
+    assert settings.database.connection == "sqlite:////var/lib/glance/glance.sqlite"
+    assert (settings.limit_param_default, settings.api_limit_max) == (50, 500)
 
 
 def test_what_an_old_file_holds_beyond_that_is_named_and_its_values_are_not(write_file: WriteFile) -> None:
@@ -167,7 +174,7 @@ def test_what_an_old_file_holds_beyond_that_is_named_and_its_values_are_not(writ
 def test_the_new_name_of_an_option_beats_its_old_one(write_file: WriteFile) -> None:
     both = "[DEFAULT]\nsql_connection = sqlite:////old\n[database]\nconnection = sqlite:////new\n"
 
-    assert load([write_file(both)]).settings.database == "sqlite:////new"
+    assert load([write_file(both)]).settings.database.connection == "sqlite:////new"
 
 
 def test_the_options_that_are_ignored_are_told_on_one_line(write_file: WriteFile) -> None:
@@ -221,7 +228,7 @@ def test_a_bad_value_is_invalid_and_its_option_is_named(
     assert_sentence(raised.value, name)
 
 
-@pytest.mark.parametrize("flags", [{"port": 70000}, {"port": 0}, {"workers": 0}])
+@pytest.mark.parametrize("flags", [{"bind_port": 70000}, {"bind_port": 0}, {"workers": 0}])
 def test_a_bad_flag_is_invalid(flags: dict[str, Any]) -> None:
     with pytest.raises(Invalid) as raised:
         load(flags=flags)
@@ -318,7 +325,7 @@ def test_a_database_url_that_cannot_be_used_is_invalid_and_is_not_repeated(url: 
 
 
 def test_a_page_is_never_larger_than_the_largest_not_even_the_default_one(sqlite_database: str) -> None:
-    client = Client(Settings(database=sqlite_database, default_page=5, largest_page=2))
+    client = Client(make_settings(sqlite_database, limit_param_default=5, api_limit_max=2))
     for _ in range(4):
         client.add()
 

@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every setting: group, name, default, one line of help. Read once, then passed as one frozen value.
+"""Every setting: group, name, type, default, help. Read once, then passed as one frozen value.
+
+A class for each group of the configuration file holds the values. The options of oslo.config and the documentation are
+made from its fields.
 
 Sources, weakest first: defaults, `--config-file` files, `OS_<GROUP>__<OPTION>` in the environment, flags.
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
+from operator import attrgetter
+from typing import Any, TypeVar, get_origin
 
-from msgspec import Struct
+from msgspec import Struct, convert
 
 from glance_registry.model.contract import CLIENTS, CONTRACTS, LOCATION_SCHEMES, USERS
 from glance_registry.model.document import IMAGE_DOCUMENT_BYTES, MAX_IMAGE_DOCUMENT_BYTES
@@ -18,61 +23,19 @@ from glance_registry.model.image import LARGEST_MAX_PROPERTIES, MAX_PROPERTIES
 LOG_FORMATS = ("auto", "text", "json")
 IDENTITY_MODES = ("none", "context", "http_basic", "keystone")
 KEYSTONE_SECTION = "keystone_authtoken"
+DEFAULT = "DEFAULT"
+"""The group of options without a group."""
+
+_OPTION = "option"
+T = TypeVar("T")
 
 
-class Settings(Struct, frozen=True, kw_only=True):
-    """The settings' values; a field's default is the setting's."""
+class Option(Struct, frozen=True, kw_only=True):
+    """What oslo.config and the documentation need of an option, beside its name, type and default.
 
-    host: str = "127.0.0.1"
-    port: int = 9191
-    allowed_hosts: tuple[str, ...] = ()
-    cert_file: str = ""
-    key_file: str = ""
-    ca_file: str = ""
-    workers: int = 1
-    default_page: int = 25
-    largest_page: int = 1000
-    largest_body: int = 1_048_576
-    most_connections: int = 10_000
-    request_timeout: int = 30
-    most_images: int = 10_000
-    most_properties: int = MAX_PROPERTIES
-    image_document_bytes: int = IMAGE_DOCUMENT_BYTES
-    log_format: str = "auto"
-    database: str = "sqlite:///glance-registry.sqlite"
-    replica: str = ""
-    read_timeout: int = 10
-    contract: str = "cactus"
-    clients: str = USERS
-    location_schemes: tuple[str, ...] = tuple(sorted(LOCATION_SCHEMES))
-    registry_api: bool = True
-    images_api: bool = True
-    writer_roles: tuple[str, ...] = ("admin", "service")
-    identity_mode: str = "none"
-    insecure_no_auth: bool = False
-    trusted_addresses: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
-    anonymous: bool = True
-    service_roles: tuple[str, ...] = ("service",)
-    htpasswd_file: str = ""
-    users_file: str = ""
-    token_cache_time: int = 60
-    public_endpoint: str = ""
-    show_direct_url: bool = False
-    show_locations: bool = False
-    schema_file: str = ""
-    pages: bool = True
-    allowed_addresses: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
-    config_files: tuple[str, ...] = ()
-    """Not in the table: the files that were read. keystonemiddleware reads its own section in them."""
+    `old_names` are the (group, name) pairs under which older files have it.
+    """
 
-
-class Setting(Struct, frozen=True, kw_only=True):
-    """One row of the table. `old_names` are the (group, name) pairs under which older files have it."""
-
-    attribute: str
-    group: str
-    name: str
-    kind: type = str
     help: str
     minimum: int | None = None
     maximum: int | None = None
@@ -81,191 +44,264 @@ class Setting(Struct, frozen=True, kw_only=True):
     old_names: tuple[tuple[str, str], ...] = ()
 
 
-SETTINGS = (
-    Setting(
-        attribute="host", group="DEFAULT", name="bind_host",
-        help="Address to listen on.",
-    ),
-    Setting(
-        attribute="port", group="DEFAULT", name="bind_port", kind=int, minimum=1, maximum=65535,
-        help="TCP port to listen on.",
-    ),
-    Setting(
-        attribute="allowed_hosts", group="DEFAULT", name="allowed_hosts", kind=tuple,
-        help="Names and addresses, without ports, that a request's Host header may have, beside loopback's and the one"
-        " in public_endpoint; others are refused with 421. Empty: any, but loopback's alone when the mode is none and"
-        " bind_host is loopback.",
-    ),
-    Setting(
-        attribute="cert_file", group="DEFAULT", name="cert_file",
-        help="Certificate for TLS, in PEM form, the authorities in between after it; empty: no TLS.",
-    ),
-    Setting(
-        attribute="key_file", group="DEFAULT", name="key_file",
-        help="The certificate's key, in PEM form and not encrypted.",
-    ),
-    Setting(
-        attribute="ca_file", group="DEFAULT", name="ca_file",
-        help="With TLS, certificates of the authorities that callers' own certificates must come from; empty: callers"
-        " need none.",
-    ),
-    Setting(
-        attribute="workers", group="DEFAULT", name="workers", kind=int, minimum=1, maximum=128,
-        help="Worker processes; each may use one core.",
-    ),
-    Setting(
-        attribute="default_page", group="DEFAULT", name="limit_param_default", kind=int, minimum=1,
-        maximum=10_000, help="Images on a page when the caller gives no limit.",
-    ),
-    Setting(
-        attribute="largest_page", group="DEFAULT", name="api_limit_max", kind=int, minimum=1,
-        maximum=10_000, help="Images on a page at most; a larger limit is cut to this.",
-    ),
-    Setting(
-        attribute="largest_body", group="DEFAULT", name="max_request_body_size", kind=int,
-        minimum=1024, maximum=1_073_741_824, help="Bytes of a request's body at most.",
-    ),
-    Setting(
-        attribute="most_connections", group="limits", name="connections", kind=int, minimum=16, maximum=1_000_000,
-        help="Connections at once to each worker process; more wait until others close.",
-    ),
-    Setting(
-        attribute="request_timeout", group="limits", name="request_timeout", kind=int, minimum=1, maximum=3600,
-        help="Seconds in which a request's headers must come, counted from the end of the request before, and again its"
+def _option(default: T, help_: str, **more: Any) -> T:
+    """A field that is an option of the configuration file."""
+    value: T = field(default=default, metadata={_OPTION: Option(help=help_, **more)})
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class LimitsGroup:
+    """`[limits]`: limits of each worker process, project and image."""
+
+    connections: int = _option(
+        10_000,
+        "Connections at once to each worker process; more wait until others close.",
+        minimum=16,
+        maximum=1_000_000,
+    )
+    request_timeout: int = _option(
+        30,
+        "Seconds in which a request's headers must come, counted from the end of the request before, and again its"
         " body; then the connection is closed.",
-    ),
-    Setting(
-        attribute="most_images", group="limits", name="images_per_owner", kind=int, minimum=0, maximum=10_000_000,
-        help="Images that one project may own, deleted ones not counted; one that has more keeps them. 0: no limit.",
-    ),
-    Setting(
-        attribute="most_properties", group="limits", name="properties_per_image", kind=int, minimum=1,
-        maximum=LARGEST_MAX_PROPERTIES, old_names=(("DEFAULT", "image_property_quota"),),
-        help="Properties that an image may have; one that has more already keeps them.",
-    ),
-    Setting(
-        attribute="image_document_bytes", group="limits", name="image_document_bytes", kind=int, minimum=1024,
-        maximum=MAX_IMAGE_DOCUMENT_BYTES,
-        help="Bytes of an image's name, properties, tags and locations, as JSON; a larger image that is there already"
+        minimum=1,
+        maximum=3600,
+    )
+    images_per_owner: int = _option(
+        10_000,
+        "Images that one project may own, deleted ones not counted; one that has more keeps them. 0: no limit.",
+        minimum=0,
+        maximum=10_000_000,
+    )
+    properties_per_image: int = _option(
+        MAX_PROPERTIES,
+        "Properties that an image may have; one that has more already keeps them.",
+        minimum=1,
+        maximum=LARGEST_MAX_PROPERTIES,
+        old_names=(("DEFAULT", "image_property_quota"),),
+    )
+    image_document_bytes: int = _option(
+        IMAGE_DOCUMENT_BYTES,
+        "Bytes of an image's name, properties, tags and locations, as JSON; a larger image that is there already"
         " stays readable and may not grow.",
-    ),
-    Setting(
-        attribute="log_format", group="DEFAULT", name="log_format", choices=LOG_FORMATS,
-        help="Form of log lines: text, json, or auto: text on a terminal, json otherwise.",
-    ),
-    Setting(
-        attribute="public_endpoint", group="DEFAULT", name="public_endpoint",
-        help="Where clients of the Images API reach us, as in https://images.example.com; empty: links follow the"
-        " Host and X-Forwarded-Proto headers of each request.",
-    ),
-    Setting(
-        attribute="show_direct_url", group="images", name="show_image_direct_url", kind=bool,
+        minimum=1024,
+        maximum=MAX_IMAGE_DOCUMENT_BYTES,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImagesGroup:
+    """`[images]`: the Images API."""
+
+    show_image_direct_url: bool = _option(
+        False,
+        "Show everyone who sees an image in the Images API the URL of its bytes, as direct_url.",
         old_names=(("DEFAULT", "show_image_direct_url"),),
-        help="Show whoever sees an image in the Images API where its bytes lie, as direct_url.",
-    ),
-    Setting(
-        attribute="show_locations", group="images", name="show_multiple_locations", kind=bool,
+    )
+    show_multiple_locations: bool = _option(
+        False,
+        "Show everyone who sees an image in the Images API all its locations, and let its owner change them by PATCH.",
         old_names=(("DEFAULT", "show_multiple_locations"),),
-        help="Show whoever sees an image in the Images API all its locations, and let its owner change them by PATCH.",
-    ),
-    Setting(
-        attribute="schema_file", group="images", name="schema_file",
-        help="JSON file with schemas of properties of your own, as older releases have in schema-image.json: they are"
+    )
+    schema_file: str = _option(
+        "",
+        "JSON file with schemas of properties of your own, as older releases have in schema-image.json: they are"
         " part of the schema that clients of the Images API are given and that their bodies are checked against.",
-    ),
-    Setting(
-        attribute="location_schemes", group="images", name="location_schemes", kind=tuple,
-        help="What the URL of a location may begin with, in both APIs. In the Images API users may name http and https"
+    )
+    location_schemes: tuple[str, ...] = _option(
+        tuple(sorted(LOCATION_SCHEMES)),
+        "What the URL of a location may begin with, in both APIs. In the Images API users may name http and https"
         " alone; the others are for writers and API servers.",
-    ),
-    Setting(
-        attribute="registry_api", group="api", name="registry", kind=bool,
-        help="Serve the Registry API: /images and /shared-images.",
-    ),
-    Setting(
-        attribute="images_api", group="api", name="images", kind=bool,
-        help="Serve the Images API: /, /versions and /v2.",
-    ),
-    Setting(
-        attribute="pages", group="api", name="pages", kind=bool, old_names=(("ui", "enabled"),),
-        help="Serve the pages for people: /ui.",
-    ),
-    Setting(
-        attribute="allowed_addresses", group="metrics", name="allowed_addresses", kind=tuple,
-        help="Addresses or networks that may ask for /metrics; name your monitoring server here.",
-    ),
-    Setting(
-        attribute="database", group="database", name="connection",
-        secret=True, old_names=(("DEFAULT", "sql_connection"),),
-        help="Database URL: sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME; of a cluster name every"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApiGroup:
+    """`[api]`: which dialects are served."""
+
+    registry: bool = _option(True, "Serve the Registry API: /images and /shared-images.")
+    images: bool = _option(True, "Serve the Images API: /, /versions and /v2.")
+    pages: bool = _option(True, "Serve the pages for people: /ui.", old_names=(("ui", "enabled"),))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricsGroup:
+    """`[metrics]`: who may read the metrics."""
+
+    allowed_addresses: tuple[str, ...] = _option(
+        ("127.0.0.0/8", "::1/128"), "Addresses or networks that may ask for /metrics; name your monitoring server here."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatabaseGroup:
+    """`[database]`: the database."""
+
+    connection: str = _option(
+        "sqlite:///glance-registry.sqlite",
+        "Database URL: sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME; of a cluster name every"
         " HOST:PORT, with commas between.",
-    ),
-    Setting(
-        attribute="replica", group="database", name="replica_connection", secret=True,
-        help="URL of a standby, or several, of a PostgreSQL connection: reads go there while it shows all that was"
+        secret=True,
+        old_names=(("DEFAULT", "sql_connection"),),
+    )
+    replica_connection: str = _option(
+        "",
+        "URL of a standby, or several, of a PostgreSQL connection: reads go there while it shows all that was"
         " acknowledged, else to the primary.",
-    ),
-    Setting(
-        attribute="read_timeout", group="database", name="read_timeout", kind=int, minimum=1, maximum=3600,
-        help="Seconds that one read of the database may take, with the wait for its turn; then it is stopped and"
+        secret=True,
+    )
+    read_timeout: int = _option(
+        10,
+        "Seconds that one read of the database may take, with the wait for its turn; then it is stopped and"
         " answered 503.",
-    ),
-    Setting(
-        attribute="contract", group="registry", name="contract", choices=tuple(CONTRACTS),
-        help="What clients may write: cactus, the document of 2011, or queens, what API servers of 2012-2019 need.",
-    ),
-    Setting(
-        attribute="clients", group="registry", name="clients", choices=CLIENTS,
-        help="Who calls the Registry API. users: locations, checksum and size are written by writers and shown to"
-        " writers and admins. api_servers: API servers call in their users' names, so owners write them and whoever"
-        " sees an image sees its locations; nobody else may reach the port then.",
-    ),
-    Setting(
-        attribute="writer_roles", group="registry", name="writer_role", kind=tuple,
-        help="Roles that may change every image; others change their own project's.",
-    ),
-    Setting(
-        attribute="identity_mode", group="identity", name="mode", choices=IDENTITY_MODES,
-        help="Who callers are. none: whoever reaches the port is an admin; context: trust the identity headers of"
+        minimum=1,
+        maximum=3600,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegistryGroup:
+    """`[registry]`: the Registry API and its contract."""
+
+    contract: str = _option(
+        "cactus",
+        "What clients may write: cactus, the document of 2011, or queens, what API servers of 2012-2019 need.",
+        choices=tuple(CONTRACTS),
+    )
+    clients: str = _option(
+        USERS,
+        "Who calls the Registry API. users: locations, checksum and size are written by writers and shown to"
+        " writers and admins. api_servers: API servers call in their users' names, so owners write them and"
+        " everyone who sees an image sees its locations; nobody else may reach the port then.",
+        choices=CLIENTS,
+    )
+    writer_role: tuple[str, ...] = _option(
+        ("admin", "service"), "Roles that may change every image; others change their own project's."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class IdentityGroup:
+    """`[identity]`: who callers are."""
+
+    mode: str = _option(
+        "none",
+        "Who callers are. none: everyone who reaches the port is an admin; context: trust the identity headers of"
         " the servers at trusted_addresses; http_basic: names and passwords from htpasswd_file; keystone: tokens"
         " of the Keystone in section keystone_authtoken.",
-    ),
-    Setting(
-        attribute="insecure_no_auth", group="identity", name="insecure_no_auth", kind=bool,
-        help="Listen on another address than loopback although the identity mode is none.",
-    ),
-    Setting(
-        attribute="trusted_addresses", group="identity", name="trusted_addresses", kind=tuple,
-        help="Addresses or networks whose identity headers are believed in mode context.",
-    ),
-    Setting(
-        attribute="anonymous", group="identity", name="anonymous", kind=bool,
+        choices=IDENTITY_MODES,
+    )
+    insecure_no_auth: bool = _option(
+        False, "Listen on another address than loopback although the identity mode is none."
+    )
+    trusted_addresses: tuple[str, ...] = _option(
+        ("127.0.0.0/8", "::1/128"), "Addresses or networks whose identity headers are believed in mode context."
+    )
+    anonymous: bool = _option(
+        True,
+        "For mode context: callers without an identity read public images; false: they are answered 401.",
         old_names=(("DEFAULT", "allow_anonymous_access"),),
-        help="For mode context: callers without an identity read public images; false: they are answered 401.",
-    ),
-    Setting(
-        attribute="service_roles", group="identity", name="service_roles", kind=tuple,
-        old_names=((KEYSTONE_SECTION, "service_token_roles"),),
-        help="For modes keystone and context: roles of services, such as Nova and Cinder, that send a user's request"
+    )
+    service_roles: tuple[str, ...] = _option(
+        ("service",),
+        "For modes keystone and context: roles of services, such as Nova and Cinder, that send a user's request"
         " with a service token of their own; they may name locations in stores, and list locations.",
-    ),
-    Setting(
-        attribute="htpasswd_file", group="identity", name="htpasswd_file",
-        help="For mode http_basic: names and passwords, hashed with argon2 or bcrypt, as `user add` writes them.",
-    ),
-    Setting(
-        attribute="users_file", group="identity", name="users_file",
-        help="For mode http_basic: one section for each user, with its project and roles.",
-    ),
-    Setting(
-        attribute="token_cache_time", group="identity", name="token_cache_time", kind=int, minimum=0, maximum=3600,
-        help="For mode keystone: seconds for which a token that was good is not checked again; a revoked one works"
+        old_names=((KEYSTONE_SECTION, "service_token_roles"),),
+    )
+    htpasswd_file: str = _option(
+        "", "For mode http_basic: names and passwords, hashed with argon2 or bcrypt, as `user add` writes them."
+    )
+    users_file: str = _option("", "For mode http_basic: one section for each user, with its project and roles.")
+    token_cache_time: int = _option(
+        60,
+        "For mode keystone: seconds for which a token that was good is not checked again; a revoked one works"
         " that long.",
-    ),
-)  # fmt: skip
+        minimum=0,
+        maximum=3600,
+    )
 
 
-_DEFAULTS = Settings()
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The values. As in oslo.config, options of `[DEFAULT]` are attributes and every other group is one."""
+
+    bind_host: str = _option("127.0.0.1", "Address to listen on.")
+    bind_port: int = _option(9191, "TCP port to listen on.", minimum=1, maximum=65535)
+    allowed_hosts: tuple[str, ...] = _option(
+        (),
+        "Names and addresses, without ports, that a request's Host header may have, beside loopback's and the one"
+        " in public_endpoint; others are refused with 421. Empty: any, but loopback's alone when the mode is none and"
+        " bind_host is loopback.",
+    )
+    cert_file: str = _option(
+        "", "Certificate for TLS, in PEM form, the authorities in between after it; empty: no TLS."
+    )
+    key_file: str = _option("", "The certificate's key, in PEM form and not encrypted.")
+    ca_file: str = _option(
+        "",
+        "With TLS, certificates of the authorities that callers' own certificates must come from; empty: callers"
+        " need none.",
+    )
+    workers: int = _option(1, "Worker processes; each may use one core.", minimum=1, maximum=128)
+    limit_param_default: int = _option(
+        25, "Images on a page when the caller gives no limit.", minimum=1, maximum=10_000
+    )
+    api_limit_max: int = _option(
+        1000, "Images on a page at most; a larger limit is cut to this.", minimum=1, maximum=10_000
+    )
+    max_request_body_size: int = _option(
+        1_048_576, "Bytes of a request's body at most.", minimum=1024, maximum=1_073_741_824
+    )
+    log_format: str = _option(
+        "auto", "Form of log lines: text, json, or auto: text on a terminal, json otherwise.", choices=LOG_FORMATS
+    )
+    public_endpoint: str = _option(
+        "",
+        "Where clients of the Images API reach us, as in https://images.example.com; empty: links follow the"
+        " Host and X-Forwarded-Proto headers of each request.",
+    )
+    limits: LimitsGroup = field(default_factory=LimitsGroup)
+    images: ImagesGroup = field(default_factory=ImagesGroup)
+    api: ApiGroup = field(default_factory=ApiGroup)
+    metrics: MetricsGroup = field(default_factory=MetricsGroup)
+    database: DatabaseGroup = field(default_factory=DatabaseGroup)
+    registry: RegistryGroup = field(default_factory=RegistryGroup)
+    identity: IdentityGroup = field(default_factory=IdentityGroup)
+    config_files: tuple[str, ...] = ()
+    """No option: the files that were read. keystonemiddleware reads its own section in them."""
+
+
+class Setting(Struct, frozen=True, kw_only=True):
+    """One option in its group."""
+
+    group: str
+    name: str
+    kind: type
+    default: Any
+    option: Option
+
+    @property
+    def attribute(self) -> str:
+        """As in Python: `bind_port`, `database.connection`."""
+        return self.name if self.group == DEFAULT else f"{self.group}.{self.name}"
+
+    def value(self, settings: Settings) -> Any:
+        return attrgetter(self.attribute)(settings)
+
+
+def _settings(group: str, struct: type[Any]) -> Iterator[Setting]:
+    for found in fields(struct):
+        kind: Any = found.type
+        if isinstance(kind, type) and is_dataclass(kind):
+            yield from _settings(found.name, kind)
+        elif _OPTION in found.metadata:
+            option = found.metadata[_OPTION]
+            kind = get_origin(kind) or kind
+            yield Setting(group=group, name=found.name, kind=kind, default=found.default, option=option)
+
+
+SETTINGS = tuple(_settings(DEFAULT, Settings))
+"""Every option, those of `[DEFAULT]` first."""
 
 
 class Loaded(Struct, frozen=True):
@@ -286,42 +322,51 @@ def load(files: Sequence[str] = (), flags: Mapping[str, Any] | None = None) -> L
 
     config = cfg.ConfigOpts()
     for setting in SETTINGS:
-        config.register_opt(_option(cfg, setting), group=None if setting.group == "DEFAULT" else setting.group)
+        config.register_opt(_oslo_option(cfg, setting), group=_group(setting))
     try:
         config(args=[], project="glance-registry", default_config_files=list(files), default_config_dirs=[])
         for setting in SETTINGS:
             if flags and flags.get(setting.attribute) is not None:
                 config.set_override(setting.name, flags[setting.attribute], group=_group(setting))
-        values = {setting.attribute: _value(config, setting) for setting in SETTINGS}
+        values = _values(config)
     except (cfg.NoSuchOptError, cfg.TemplateSubstitutionError):
         # Their text would tell the letters after the dollar, which may be part of a password.
         raise Invalid("The settings cannot be used: in a value '$' names an option; write '$$' for a dollar.") from None
     except (cfg.Error, ValueError, OSError) as error:
         raise Invalid(f"The settings cannot be used: {str(error).strip()}") from None
     sources = {setting.attribute: _source(config, setting) for setting in SETTINGS}
-    settings = Settings(**values, config_files=tuple(files))
-    return Loaded(settings, sources, _unknown_options(cfg, files, settings.identity_mode))
+    settings = convert({**values, "config_files": tuple(files)}, Settings)
+    return Loaded(settings, sources, _unknown_options(cfg, files, settings.identity.mode))
 
 
 def _group(setting: Setting) -> str | None:
-    return None if setting.group == "DEFAULT" else setting.group
+    return None if setting.group == DEFAULT else setting.group
 
 
-def _option(cfg: Any, setting: Setting) -> Any:
-    old = [cfg.DeprecatedOpt(name, group=group) for group, name in setting.old_names]
+def _oslo_option(cfg: Any, setting: Setting) -> Any:
+    option = setting.option
     common = {
-        "default": getattr(_DEFAULTS, setting.attribute),
-        "help": setting.help,
-        "secret": setting.secret,
-        "deprecated_opts": old,
+        "default": setting.default,
+        "help": option.help,
+        "secret": option.secret,
+        "deprecated_opts": [cfg.DeprecatedOpt(name, group=group) for group, name in option.old_names],
     }
     if setting.kind is int:
-        return cfg.IntOpt(setting.name, min=setting.minimum, max=setting.maximum, **common)
+        return cfg.IntOpt(setting.name, min=option.minimum, max=option.maximum, **common)
     if setting.kind is tuple:
-        return cfg.ListOpt(setting.name, **{**common, "default": list(common["default"])})
+        return cfg.ListOpt(setting.name, **{**common, "default": list(setting.default)})
     if setting.kind is bool:
         return cfg.BoolOpt(setting.name, **common)
-    return cfg.StrOpt(setting.name, choices=list(setting.choices) or None, **common)
+    return cfg.StrOpt(setting.name, choices=list(option.choices) or None, **common)
+
+
+def _values(config: Any) -> dict[str, Any]:
+    """The values as Settings has them: options of `[DEFAULT]`, and a dictionary for each other group."""
+    values: dict[str, Any] = {}
+    for setting in SETTINGS:
+        group = values if setting.group == DEFAULT else values.setdefault(setting.group, {})
+        group[setting.name] = _value(config, setting)
+    return values
 
 
 def _value(config: Any, setting: Setting) -> Any:
@@ -334,17 +379,17 @@ def _value(config: Any, setting: Setting) -> Any:
 
 def _source(config: Any, setting: Setting) -> str:
     found = config.get_location(setting.name, group=_group(setting))
-    where = found.location.name
-    if where == "set_override":
+    source = found.location.name
+    if source == "set_override":
         return "flag"
-    if where == "environment":
+    if source == "environment":
         return f"environment {found.detail}"
-    return f"file {found.detail}" if where == "user" else "default"
+    return f"file {found.detail}" if source == "user" else "default"
 
 
 def _unknown_options(cfg: Any, files: Sequence[str], identity_mode: str) -> list[str]:
     known = {(setting.group, setting.name) for setting in SETTINGS}
-    known |= {old for setting in SETTINGS for old in setting.old_names}
+    known |= {old for setting in SETTINGS for old in setting.option.old_names}
     unknown = []
     elsewhere = {KEYSTONE_SECTION} if identity_mode == "keystone" else set()
     for file in files:
@@ -362,8 +407,8 @@ def _unknown_options(cfg: Any, files: Sequence[str], identity_mode: str) -> list
 
 
 def masked(setting: Setting, value: Any) -> Any:
-    """A setting's value fit for eyes: of a secret one, the password is replaced by asterisks."""
-    if not setting.secret:
+    """A setting's value, as it may be shown: in a secret one, asterisks replace the password."""
+    if not setting.option.secret:
         return value
     # A password may hold any character, also those that should have been encoded: it ends at the last "@" of them.
     named = re.sub(r"(?i)(?<=[?&]password=)[^&]*", "***", str(value))

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 from tests.conftest import Caller, Client
+from tests.options import make_settings
 from tests.processes import free_port
 
 from glance_registry.log import JsonFormatter, RequestLog, TextFormatter
-from glance_registry.settings import Settings
 
 SECRET = "hunter2"
 URL = f"swift+https://user:{SECRET}@store.example/container/image"
@@ -92,7 +92,7 @@ def _log_much(caplog: pytest.LogCaptureFixture) -> None:
 def test_no_error_and_no_log_line_has_a_location(
     sqlite_database: str, logged: Logged, method: str, path: str, body: Any, accept: str, form: str
 ) -> None:
-    client = Client(Settings(database=sqlite_database), request_log=RequestLog(form))
+    client = Client(make_settings(sqlite_database), request_log=RequestLog(form))
     client.add(id="taken")
     image = client.add(**GOOD, protected=True)
 
@@ -108,7 +108,14 @@ def test_no_error_and_no_log_line_has_a_location(
 
 
 def test_what_succeeds_is_not_logged_either(database: str, caplog: pytest.LogCaptureFixture) -> None:
-    client = Client(Settings(database=database, contract="queens", clients="api_servers", identity_mode="context"))
+    client = Client(
+        make_settings(
+            database,
+            registry__contract="queens",
+            registry__clients="api_servers",
+            identity__mode="context",
+        )
+    )
     owner = client.caller("o")
     owner = Caller(client, {**owner.headers, **TOKEN})
 
@@ -141,7 +148,7 @@ def _refuse_rows(connection: Connection) -> None:
 
 @pytest.mark.parametrize("breakage", [_drop_the_index_of_properties, _refuse_rows])
 def test_a_broken_database_tells_no_secret(database: str, caplog: pytest.LogCaptureFixture, breakage: Any) -> None:
-    client = Client(Settings(database=database))
+    client = Client(make_settings(database))
     client.operate(breakage)
 
     answer = client.post(
@@ -168,7 +175,7 @@ def test_a_broken_database_tells_no_secret(database: str, caplog: pytest.LogCapt
 @pytest.mark.external
 @pytest.mark.parametrize("password", [SECRET, f"{SECRET}%40x", f"a:{SECRET}"])
 def test_a_database_that_is_not_there_tells_no_password(caplog: pytest.LogCaptureFixture, password: str) -> None:
-    client = Client(Settings(database=f"postgresql://user:{password}@127.0.0.1:{free_port()}/images"))
+    client = Client(make_settings(f"postgresql://user:{password}@127.0.0.1:{free_port()}/images"))
 
     answers = [client.get(path) for path in ("/healthcheck", "/images", "/images/x", "/metrics")]
     client.close()

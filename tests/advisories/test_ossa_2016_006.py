@@ -9,8 +9,7 @@ but for API servers and admins.
 
 import pytest
 from tests.conftest import Caller, Client
-
-from glance_registry.settings import Settings
+from tests.options import make_settings
 
 FORGED = {"location": "file:///forged", "location_data": [{"url": "file:///forged"}]}
 
@@ -63,7 +62,7 @@ OTHER = {"url": "https://images.test/forged", "metadata": {}}
 def test_an_owner_does_not_replace_the_bytes_of_its_active_image(
     sqlite_database: str, operations: list[dict[str, object]]
 ) -> None:
-    client = Client(Settings(database=sqlite_database, identity_mode="context", show_locations=True))
+    client = Client(make_settings(sqlite_database, identity__mode="context", images__show_multiple_locations=True))
     owner = client.caller("owner")
     image = owner.register()
     before = owner.patch(image["id"], {"op": "add", "path": "/locations/-", "value": PLACE}).json()

@@ -15,11 +15,10 @@ SOURCE = Path(glance_registry.__file__).parent
 # What must be refused, run under -O: there an assert does nothing, so that this speaks by its exit status.
 REFUSALS = """
 import sys
-from tests.conftest import Client
-from glance_registry.settings import Settings
+from tests.conftest import API_SERVERS, Client
 
 assert False, "not run under -O"
-client = Client(Settings(database=sys.argv[1], contract="queens", clients="api_servers", identity_mode="context"))
+client = Client(API_SERVERS(sys.argv[1]))
 owner, stranger = client.caller("o"), client.caller("s")
 valid = {"name": "i", "status": "active"}
 

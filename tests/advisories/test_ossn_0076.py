@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 from tests.conftest import Client
-
-from glance_registry.settings import Settings
+from tests.options import make_settings
 
 TOO_MUCH: dict[str, Any] = {
     "name": "x" * 256,
@@ -43,7 +42,7 @@ def test_a_property_has_a_largest_size(context: Client, properties: dict[str, st
 
 @pytest.mark.parametrize("path", ["/images", "/images/{id}", "/images/{id}/members", "/images/{id}/members/m"])
 def test_a_body_has_a_largest_size_and_is_not_read_further(database: str, path: str) -> None:
-    client = Client(Settings(database=database, largest_body=2048))
+    client = Client(make_settings(database, max_request_body_size=2048))
     image = client.add()
     sent = 0
 
@@ -72,7 +71,7 @@ def test_a_list_has_a_largest_length(context: Client) -> None:
 
 
 def test_a_page_is_cut_to_the_largest(database: str) -> None:
-    client = Client(Settings(database=database, largest_page=3))
+    client = Client(make_settings(database, api_limit_max=3))
     for _ in range(5):
         client.add()
 

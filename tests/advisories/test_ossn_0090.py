@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 from tests.conftest import Client, Verbs
-
-from glance_registry.settings import Settings
+from tests.options import make_settings
 
 SECRET = "swift+https://glance:hunter2@keystone.test/v3/images/1"
 FORGED = [
@@ -29,7 +28,7 @@ FORGED = [
 
 @pytest.fixture(params=["cactus", "queens"])
 def users(request: pytest.FixtureRequest, database: str) -> Iterator[Client]:
-    client = Client(Settings(database=database, contract=request.param, identity_mode="context"))
+    client = Client(make_settings(database, registry__contract=request.param, identity__mode="context"))
     yield client
     client.close()
 
@@ -110,9 +109,9 @@ def test_without_an_identity_mode_whoever_reaches_the_port_is_trusted(client: Cl
     assert client.show(image["id"])["location"] == SECRET
 
 
-@pytest.mark.parametrize("setting", ["show_locations", "show_direct_url"])
+@pytest.mark.parametrize("setting", ["images__show_multiple_locations", "images__show_image_direct_url"])
 def test_the_images_api_shows_nobody_a_location_with_a_password(sqlite_database: str, setting: str) -> None:
-    client = Client(Settings(database=sqlite_database, identity_mode="context", **{setting: True}))
+    client = Client(make_settings(sqlite_database, identity__mode="context", **{setting: True}))
     image = _image(client, is_public=True, location_data=[{"url": "https://images.test/plain"}])
 
     shown = client.caller("admins", "admin").get(f"/v2/images/{image['id']}").json()

@@ -8,14 +8,13 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
-from msgspec.structs import replace
 from tests.conftest import Client, identity
+from tests.options import change_settings, make_settings
 
 from glance_registry.api.v2.patch import MEDIA_TYPES
 from glance_registry.catalogue import images
 from glance_registry.model.image import COMMUNITY, PUBLIC, SHARED, Image, Location
 from glance_registry.model.member import Member
-from glance_registry.settings import Settings
 
 PATCH = list(MEDIA_TYPES)[-1]
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -67,8 +66,13 @@ class Registry:
     """One database, and three ways to it: without identities, with them, and from an address that is not trusted."""
 
     def __init__(self, database: str) -> None:
-        opened = Settings(database=database, contract="queens", clients="api_servers", largest_page=10_000)
-        trusting = replace(opened, identity_mode="context")
+        opened = make_settings(
+            database,
+            registry__contract="queens",
+            registry__clients="api_servers",
+            api_limit_max=10_000,
+        )
+        trusting = change_settings(opened, identity__mode="context")
         self._insertions = count()
         self._open = Client(opened)
         self._trusted = Client(trusting)

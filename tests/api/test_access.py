@@ -8,9 +8,9 @@ import httpx
 import pytest
 from tests.api.callers import CALLERS, KINDS, Registry, read_table
 from tests.conftest import ENGINES, Client, identity
+from tests.options import make_settings
 
 from glance_registry.api.routes import ROUTES
-from glance_registry.settings import Settings
 
 # What a caller gets: a status;  of a list: "in" when the image is in it, "--" when not;
 # of members: "all" of the image's, "own" membership alone, "--" none.
@@ -199,7 +199,12 @@ def test_the_writer_roles_are_those_of_the_setting(
     sqlite_database: str, setting: tuple[str, ...], writers: set[str], role: str
 ) -> None:
     client = Client(
-        Settings(database=sqlite_database, contract="queens", identity_mode="context", writer_roles=setting)
+        make_settings(
+            sqlite_database,
+            registry__contract="queens",
+            identity__mode="context",
+            registry__writer_role=setting,
+        )
     )
     owner, caller = client.caller("owner", "member"), client.caller("else", role)
     public, private = owner.add(is_public=True), owner.add(is_public=False)

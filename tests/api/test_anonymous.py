@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 from tests.conftest import Client
+from tests.options import make_settings
 
-from glance_registry.settings import Settings, load
+from glance_registry.settings import load
 
 DOUBTED = {"X-Identity-Status": "Invalid", "X-Roles": "admin", "X-Tenant-Id": "p"}
 
@@ -15,7 +16,7 @@ DOUBTED = {"X-Identity-Status": "Invalid", "X-Roles": "admin", "X-Tenant-Id": "p
 @pytest.fixture
 def closed(sqlite_database: str) -> Iterator[Client]:
     """A registry that demands an identity."""
-    client = Client(Settings(database=sqlite_database, identity_mode="context", anonymous=False))
+    client = Client(make_settings(sqlite_database, identity__mode="context", identity__anonymous=False))
     yield client
     client.close()
 
@@ -51,7 +52,10 @@ def test_whoever_has_an_identity_is_served(closed: Client) -> None:
 
 
 def test_an_identity_from_an_address_that_is_not_trusted_is_still_403(sqlite_database: str) -> None:
-    client = Client(Settings(database=sqlite_database, identity_mode="context", anonymous=False), address="203.0.113.9")
+    client = Client(
+        make_settings(sqlite_database, identity__mode="context", identity__anonymous=False),
+        address="203.0.113.9",
+    )
 
     assert client.caller("p", "admin").get("/images").status_code == 403
     assert client.get("/images").status_code == 401
@@ -77,5 +81,5 @@ def test_the_setting_has_its_name_of_before_too(tmp_path: Path, text: str, serve
 
     loaded = load([str(file)])
 
-    assert loaded.settings.anonymous is served
+    assert loaded.settings.identity.anonymous is served
     assert loaded.unknown == []

@@ -14,13 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.conftest import ENGINES, Client
+from tests.options import make_settings
 from tests.plain_lists import START, matches, sort_value
 from tests.speeds import scaled
 
 from glance_registry.catalogue import images
 from glance_registry.model.image import COMMUNITY, PRIVATE, PUBLIC, SHARED, Image
 from glance_registry.model.member import Member
-from glance_registry.settings import Settings
 
 CROWD = 2_700
 DICE = random.Random(1917)
@@ -122,7 +122,7 @@ def _wanted(ask: Ask) -> list[str]:
 
 @pytest.fixture(scope="module", params=ENGINES)
 def crowd(request: pytest.FixtureRequest, make_database: Callable[[str], str]) -> Iterator[Client]:
-    client = Client(Settings(database=make_database(request.param), contract="queens", identity_mode="context"))
+    client = Client(make_settings(make_database(request.param), registry__contract="queens", identity__mode="context"))
     assert client.operate(images.add_all, KEPT) == CROWD
     yield client
     client.close()

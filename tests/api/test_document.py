@@ -5,8 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 from tests.conftest import Client
-
-from glance_registry.settings import Settings
+from tests.options import make_settings
 
 VALID = {"name": "natty", "status": "active", "disk_format": "raw", "container_format": "bare"}
 
@@ -60,7 +59,7 @@ def test_a_time_always_has_six_digits_of_a_second_and_no_zone(
     sqlite_database: str, microsecond: int, shown: str
 ) -> None:
     now = datetime(2026, 11, 23, 9, 36, 8, microsecond, tzinfo=UTC)
-    client = Client(Settings(database=sqlite_database), now=lambda: now)
+    client = Client(make_settings(sqlite_database), now=lambda: now)
 
     assert client.add()["created_at"] == shown
     client.close()

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 from tests.conftest import Client, PostgreSQL, database_name
+from tests.options import make_settings
 from tests.processes import free_port
-
-from glance_registry.settings import Settings
 
 Lines = list[dict[str, Any]]
 
@@ -36,7 +35,7 @@ def fail(client: Client, times: int = 5) -> str:
 def test_a_server_that_is_stopped_meanwhile_is_named_once_and_when_it_is_back(
     postgresql: PostgreSQL, postgresql_database: str, logged: pytest.LogCaptureFixture
 ) -> None:
-    client = Client(Settings(database=postgresql_database))
+    client = Client(make_settings(postgresql_database))
     assert client.get("/images").status_code == 200
     postgresql.close_door(postgresql_database)
     first = fail(client)
@@ -73,7 +72,7 @@ def test_a_server_that_cannot_be_reached_is_named(
     url: str, database: str, cause: str, logged: pytest.LogCaptureFixture
 ) -> None:
     ports = {name: f"127.0.0.1:{free_port()}" for name in ("closed", "other")}
-    client = Client(Settings(database=url.format(**ports)))
+    client = Client(make_settings(url.format(**ports)))
     first = fail(client)
     client.close()
 
@@ -84,7 +83,7 @@ def test_a_server_that_cannot_be_reached_is_named(
 
 
 def test_a_database_that_is_not_there_is_named(postgresql: PostgreSQL, logged: pytest.LogCaptureFixture) -> None:
-    client = Client(Settings(database=postgresql.url("never_made")))
+    client = Client(make_settings(postgresql.url("never_made")))
     fail(client)
     client.close()
 
@@ -94,7 +93,7 @@ def test_a_database_that_is_not_there_is_named(postgresql: PostgreSQL, logged: p
 
 def test_a_wrong_password_is_named_and_not_shown(postgresql: PostgreSQL, logged: pytest.LogCaptureFixture) -> None:
     with postgresql.demanding_password() as url:
-        client = Client(Settings(database=url("s3cret-pw")))
+        client = Client(make_settings(url("s3cret-pw")))
         fail(client)
         client.close()
 
@@ -104,7 +103,7 @@ def test_a_wrong_password_is_named_and_not_shown(postgresql: PostgreSQL, logged:
 
 
 def test_a_file_that_is_spoilt_is_named(sqlite_database: str, logged: pytest.LogCaptureFixture) -> None:
-    client = Client(Settings(database=sqlite_database))
+    client = Client(make_settings(sqlite_database))
     client.add()
     path = Path(sqlite_database.removeprefix("sqlite:///"))
     path.rename(path.with_suffix(".aside"))
@@ -125,7 +124,7 @@ def test_a_file_that_is_spoilt_is_named(sqlite_database: str, logged: pytest.Log
 def test_a_write_that_a_file_does_not_take_is_named_and_reads_do_not_end_it(
     sqlite_database: str, logged: pytest.LogCaptureFixture
 ) -> None:
-    client = Client(Settings(database=sqlite_database))
+    client = Client(make_settings(sqlite_database))
     client.operate(lambda connection: connection.exec_driver_sql("PRAGMA max_page_count = 1"))
     body = {"image": {"disk_format": "raw", "container_format": "bare", "properties": {"a": "x" * 60_000}}}
     answers = [client.post("/images", body) for _ in range(3)]

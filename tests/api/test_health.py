@@ -10,13 +10,13 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import Connection
 from tests.conftest import Client, PostgreSQL
+from tests.options import make_settings
 from tests.raw import ask
 
 from glance_registry.api import metrics
 from glance_registry.app import build
 from glance_registry.catalogue import images
 from glance_registry.model.errors import Invalid, Unavailable
-from glance_registry.settings import Settings
 
 Samples = dict[tuple[str, ...], float]
 
@@ -83,7 +83,7 @@ def test_a_server_without_room_is_unhealthy_until_it_takes_writes_again(
     assert postgresql_client.post("/images", body).status_code == 507
 
     away = [postgresql_client.get("/healthcheck") for _ in range(3)]
-    another = Client(Settings(database=postgresql_database))
+    another = Client(make_settings(postgresql_database))
     another.operate(run, "DROP FUNCTION refuse CASCADE")
     another.close()
 
@@ -120,7 +120,7 @@ SPOILED = {"overwritten": _overwritten, "replaced": _replaced, "moved away": _mo
 
 @pytest.mark.parametrize("how", SPOILED)
 def test_a_registry_whose_file_is_spoilt_is_unhealthy_until_it_is_back(sqlite_database: str, how: str) -> None:
-    client = Client(Settings(database=sqlite_database))
+    client = Client(make_settings(sqlite_database))
     client.add(id="one")
 
     restore = SPOILED[how](Path(sqlite_database.removeprefix("sqlite:///")))
@@ -136,7 +136,7 @@ def test_a_registry_whose_file_is_spoilt_is_unhealthy_until_it_is_back(sqlite_da
 
 @pytest.mark.parametrize("how", ["replaced", "moved away"])
 def test_a_write_into_a_file_that_is_not_there_any_more_is_not_acknowledged(sqlite_database: str, how: str) -> None:
-    client = Client(Settings(database=sqlite_database))
+    client = Client(make_settings(sqlite_database))
     client.add(id="one")
 
     SPOILED[how](Path(sqlite_database.removeprefix("sqlite:///")))
@@ -186,7 +186,10 @@ def test_images_are_counted_by_status_without_the_deleted_ones(client: Client) -
 def test_errors_of_the_database_are_counted_and_can_be_seen_while_it_is_away(
     postgresql: PostgreSQL, postgresql_database: str
 ) -> None:
-    client = Client(Settings(database=postgresql_database), clock=itertools.count(step=metrics.RENDER_EVERY).__next__)
+    client = Client(
+        make_settings(postgresql_database),
+        clock=itertools.count(step=metrics.RENDER_EVERY).__next__,
+    )
     before = scrape(client)["glance_registry_database_errors_total"]
 
     postgresql.close_door(postgresql_database)
@@ -227,7 +230,7 @@ def test_scrapes_within_a_second_share_one_text(sqlite_database: str, monkeypatc
         return rendered[-1]
 
     monkeypatch.setattr(metrics, "generate_latest", render)
-    client = Client(Settings(database=sqlite_database), clock=lambda: now)
+    client = Client(make_settings(sqlite_database), clock=lambda: now)
     answers = client.at_once([("GET", "/metrics", None)] * 400)
     now += metrics.RENDER_EVERY / 2
     answers.append(client.get("/metrics"))
@@ -269,8 +272,8 @@ def test_a_count_that_failed_is_not_tried_by_each_scrape(client: Client, monkeyp
 def test_metrics_are_shown_to_the_allowed_addresses(
     sqlite_database: str, allowed: tuple[str, ...] | None, address: str, status: int
 ) -> None:
-    given = {} if allowed is None else {"allowed_addresses": allowed}
-    client = Client(Settings(database=sqlite_database, **given), address=address)
+    given = {} if allowed is None else {"metrics__allowed_addresses": allowed}
+    client = Client(make_settings(sqlite_database, **given), address=address)
 
     answer = client.get("/metrics")
     client.close()
@@ -281,7 +284,7 @@ def test_metrics_are_shown_to_the_allowed_addresses(
 
 def test_a_wrong_address_for_metrics_is_told_at_the_start() -> None:
     with pytest.raises(Invalid, match=r"\[metrics\] allowed_addresses: 'monitor' is neither"):
-        build(Settings(allowed_addresses=("monitor",)))
+        build(make_settings(metrics__allowed_addresses=("monitor",)))
 
 
 def test_no_series_tells_when_a_series_was_made(client: Client) -> None:

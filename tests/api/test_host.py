@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 from tests.conftest import HOST, Client, identity
+from tests.options import make_settings
 from tests.raw import ask
 
 from glance_registry.api import host_check
 from glance_registry.app import build
 from glance_registry.model.errors import Invalid
-from glance_registry.settings import Settings
 
 Start = Callable[..., Client]
 EVIL = "evil.example"
@@ -27,7 +27,7 @@ def start(sqlite_database: str) -> Iterator[Start]:
     started: list[Client] = []
 
     def run(**settings: Any) -> Client:
-        started.append(Client(Settings(database=sqlite_database, **settings)))
+        started.append(Client(make_settings(sqlite_database, **settings)))
         return started[-1]
 
     yield run
@@ -96,14 +96,14 @@ def test_names_of_the_settings_are_served(start: Start) -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"identity_mode": "context"}, {"host": "0.0.0.0", "insecure_no_auth": True}],
+    [{"identity__mode": "context"}, {"bind_host": "0.0.0.0", "identity__insecure_no_auth": True}],
     ids=["another mode", "another address"],
 )
 def test_elsewhere_names_are_checked_when_the_setting_names_some(
     sqlite_database: str, start: Start, settings: Any
 ) -> None:
     client = start(**settings)
-    if settings.get("identity_mode") == "context":
+    if settings.get("identity__mode") == "context":
         assert status(client, "anything.example") == 200
 
     client = start(allowed_hosts=("images.example",), **settings)
@@ -130,7 +130,7 @@ def test_elsewhere_names_are_checked_when_the_setting_names_some(
 def test_a_host_that_is_missing_or_double_or_none_is_400_in_every_mode(
     start: Start, mode: str, hosts: list[bytes], sentence: bytes
 ) -> None:
-    answer = ask(start(identity_mode=mode), "GET", "/images", headers=[(b"host", host) for host in hosts])
+    answer = ask(start(identity__mode=mode), "GET", "/images", headers=[(b"host", host) for host in hosts])
 
     assert answer.status == 400
     assert sentence in answer.body
@@ -147,11 +147,11 @@ def test_what_passed_is_remembered_and_only_so_much_of_it() -> None:
 @pytest.mark.parametrize("name", ["", "a b", "images.example:9191", "https://images.example", "*", "[::1"])
 def test_what_cannot_be_a_name_stops_the_start(sqlite_database: str, name: str) -> None:
     with pytest.raises(Invalid, match="allowed_hosts"):
-        build(Settings(database=sqlite_database, allowed_hosts=(name,)))
+        build(make_settings(sqlite_database, allowed_hosts=(name,)))
 
 
 def test_identity_does_not_matter_for_a_wrong_name(start: Start) -> None:
-    client = start(identity_mode="context", allowed_hosts=(HOST,))
+    client = start(identity__mode="context", allowed_hosts=(HOST,))
 
     assert client.get("/images", headers={**identity("p", "admin"), "Host": EVIL}).status_code == 421
     assert client.get("/images", headers=identity("p", "admin")).status_code == 200

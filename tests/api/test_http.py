@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 from tests.conftest import Client, PostgreSQL
+from tests.options import make_settings
 from tests.raw import Body, Header, RawAnswer, ask
 
 from glance_registry.api.routes import ROUTES, Route
-from glance_registry.settings import Settings
 
 VALID = {"name": "natty", "disk_format": "raw", "container_format": "bare"}
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "get", "")
@@ -234,7 +234,7 @@ def test_every_way_to_fail_has_the_one_form(client: Client, failure: str) -> Non
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
 def test_a_caller_without_identity_is_refused_in_the_same_form(sqlite_database: str, method: str) -> None:
-    client = Client(Settings(database=sqlite_database, identity_mode="context"))
+    client = Client(make_settings(sqlite_database, identity__mode="context"))
     path = "/images" if method == "POST" else "/images/one"
 
     assert_error_shape(failing(client, {"method": method, "path": path, "body": _new()["body"]}), 403)
@@ -245,7 +245,7 @@ def test_a_fault_of_ours_is_a_500_that_tells_nothing_but_where_to_look(sqlite_da
     def broken_clock() -> Any:
         raise RuntimeError("the secret of the clock")
 
-    client = Client(Settings(database=sqlite_database), now=broken_clock)
+    client = Client(make_settings(sqlite_database), now=broken_clock)
     answers: list[RawAnswer] = []
 
     def send(headers: list[Header]) -> RawAnswer:
@@ -263,7 +263,7 @@ def test_a_fault_of_ours_is_a_500_that_tells_nothing_but_where_to_look(sqlite_da
 
 
 def test_a_database_that_is_away_is_a_503_in_the_same_form(postgresql: PostgreSQL, postgresql_database: str) -> None:
-    client = Client(Settings(database=postgresql_database))
+    client = Client(make_settings(postgresql_database))
     postgresql.close_door(postgresql_database)
 
     for request in ({"path": "/images"}, {"path": "/images/one"}, {"path": "/healthcheck"}, _new()):
@@ -315,7 +315,7 @@ class Stalled(Body):
 
 @pytest.mark.parametrize("route", WITH_BODY, ids=name_of)
 def test_a_body_that_does_not_come_to_its_end_is_408(sqlite_database: str, route: Route) -> None:
-    client = Client(Settings(database=sqlite_database, request_timeout=0.05, show_locations=True))  # type: ignore[arg-type]
+    client = Client(make_settings(sqlite_database, limits__request_timeout=0.05, images__show_multiple_locations=True))  # type: ignore[arg-type]
     try:
         sent = [(b"content-type", b"application/openstack-images-v2.1-json-patch")]
         answer = ask(client, route.method, filled(route.path), headers=sent, body=Stalled([b"{"]))

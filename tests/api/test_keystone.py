@@ -14,11 +14,12 @@ import pytest
 from tests.api.ui.browser import look, page_of, post_form
 from tests.conftest import Client
 from tests.keystone import PASSWORD, PUBLIC_URI, Keystone, options, written
+from tests.options import make_settings
 from tests.processes import free_port
 
 from glance_registry.app import build
 from glance_registry.model.errors import Invalid
-from glance_registry.settings import Settings, load
+from glance_registry.settings import load
 
 
 @contextmanager
@@ -46,11 +47,11 @@ def start(keystone: Keystone, sqlite_database: str, tmp_path: Path) -> Iterator[
 
     def run(clock: Clock | None = None, token_cache_time: int = 0, **more: object) -> Client:
         file = written(tmp_path / "registry.conf", options(keystone, **more))
-        settings = Settings(
-            database=sqlite_database,
-            identity_mode="keystone",
+        settings = make_settings(
+            sqlite_database,
+            identity__mode="keystone",
             config_files=(file,),
-            token_cache_time=token_cache_time,
+            identity__token_cache_time=token_cache_time,
         )
         started.append(Client(settings, clock=lambda: (clock or Clock).now))
         return started[-1]
@@ -418,14 +419,14 @@ OLD_FILE = {"auth_url": "http://keystone.test/v3", "auth_type": "password", "use
 
 def test_the_options_of_keystone_are_not_unknown_in_this_mode_alone(tmp_path: Path) -> None:
     file = written(tmp_path / "registry.conf", OLD_FILE)
-    assert load([file], {"identity_mode": "keystone"}).unknown == []
+    assert load([file], {"identity.mode": "keystone"}).unknown == []
     assert "[keystone_authtoken] password" in load([file]).unknown
 
 
 def test_options_may_stand_in_the_section_that_auth_section_names(tmp_path: Path) -> None:
     first = written(tmp_path / "first.conf", {"auth_section": "credentials"})
     second = written(tmp_path / "second.conf", OLD_FILE, "credentials")
-    loaded = load([first, second], {"identity_mode": "keystone"})
+    loaded = load([first, second], {"identity.mode": "keystone"})
     assert loaded.unknown == []
     build(loaded.settings)
 
@@ -445,21 +446,21 @@ def test_options_may_stand_in_the_section_that_auth_section_names(tmp_path: Path
 def test_a_section_that_cannot_be_used_stops_the_start(tmp_path: Path, given: dict[str, object], sentence: str) -> None:
     file = written(tmp_path / "registry.conf", given)
     with pytest.raises(Invalid, match=sentence) as caught:
-        build(Settings(identity_mode="keystone", config_files=(file,)))
+        build(make_settings(identity__mode="keystone", config_files=(file,)))
     assert "ter2" not in str(caught.value)
 
 
 def test_without_keystonemiddleware_the_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "keystonemiddleware", None)
     with pytest.raises(Invalid, match=r"pip install 'glance-registry\[keystone\]'"):
-        build(Settings(identity_mode="keystone"))
+        build(make_settings(identity__mode="keystone"))
 
 
 def test_an_unverified_certificate_is_not_passed_over_in_silence(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = written(tmp_path / "registry.conf", {**OLD_FILE, "insecure": True})
-    build(Settings(identity_mode="keystone", config_files=(file,)))
+    build(make_settings(identity__mode="keystone", config_files=(file,)))
     assert [record.levelno for record in caplog.records if "certificate" in record.message] == [logging.WARNING]
 
 
@@ -467,7 +468,7 @@ def test_the_global_options_of_oslo_config_stay_as_they_were(tmp_path: Path) -> 
     from oslo_config import cfg
 
     file = written(tmp_path / "registry.conf", {**OLD_FILE, "www_authenticate_uri": PUBLIC_URI})
-    build(Settings(identity_mode="keystone", config_files=(file,)))
+    build(make_settings(identity__mode="keystone", config_files=(file,)))
     assert cfg.CONF.keystone_authtoken.www_authenticate_uri is None
     assert "username" not in cfg.CONF.keystone_authtoken
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from tests.conftest import Client
+from tests.options import make_settings
 
 from glance_registry.api.asgi import MAX_PART_BYTES
 from glance_registry.catalogue import images, rows
 from glance_registry.model.document import IMAGE_DOCUMENT_BYTES
-from glance_registry.settings import Settings
 
 TOO_LARGE = f"at most {IMAGE_DOCUMENT_BYTES} are allowed"
 BOTTOMLESS = 1_073_741_824
@@ -19,7 +19,7 @@ BOTTOMLESS = 1_073_741_824
 
 @pytest.fixture
 def generous(database: str) -> Iterator[Client]:
-    client = Client(Settings(database=database, image_document_bytes=BOTTOMLESS))
+    client = Client(make_settings(database, limits__image_document_bytes=BOTTOMLESS))
     yield client
     client.close()
 
@@ -39,7 +39,7 @@ def test_an_image_cannot_be_made_large_by_many_changes(client: Client, value: st
 
 @pytest.mark.parametrize("contract", ["cactus", "queens"])
 def test_an_image_cannot_be_registered_large(database: str, contract: str) -> None:
-    client = Client(Settings(database=database, contract=contract))
+    client = Client(make_settings(database, registry__contract=contract))
     own = {f"p{n}": "x" * 30_000 for n in range(3)}
     body = {"name": "large", "disk_format": "raw", "container_format": "bare"}
     try:
@@ -67,7 +67,7 @@ def test_tags_and_locations_count(client: Client) -> None:
 def test_a_large_image_stays_readable_and_may_shrink_and_be_renamed(database: str, generous: Client) -> None:
     own = {f"p{n}": "x" * 30_000 for n in range(4)}
     image_id = generous.add(properties=own)["id"]
-    strict = Client(Settings(database=database))
+    strict = Client(make_settings(database))
     try:
         assert strict.show(image_id)["properties"] == own
         assert strict.patch(image_id, {"op": "replace", "path": "/name", "value": "short"}).status_code == 200

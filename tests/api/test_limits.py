@@ -5,8 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from tests.conftest import Client
-
-from glance_registry.settings import Settings
+from tests.options import make_settings
 
 V2 = {"disk_format": "raw", "container_format": "bare"}
 V1 = {"image": {**V2, "is_public": False}}
@@ -15,7 +14,7 @@ FULL = "Project p1 has 2 images, as many as it may have: delete one first."
 
 @pytest.fixture
 def limited(database: str) -> Iterator[Client]:
-    client = Client(Settings(database=database, identity_mode="context", most_images=2))
+    client = Client(make_settings(database, identity__mode="context", limits__images_per_owner=2))
     yield client
     client.close()
 
@@ -58,7 +57,7 @@ def test_without_the_setting_and_without_an_owner_nobody_counts(client: Client) 
 
 @pytest.mark.parametrize("most", [2, 300])
 def test_an_image_has_at_most_as_many_properties_as_the_setting_says(database: str, most: int) -> None:
-    client = Client(Settings(database=database, most_properties=most))
+    client = Client(make_settings(database, limits__properties_per_image=most))
     own = {f"p{number}": "x" for number in range(most)}
     try:
         assert (
@@ -77,7 +76,7 @@ def test_an_image_has_at_most_as_many_properties_as_the_setting_says(database: s
 
 def test_an_image_that_has_more_properties_keeps_them_and_can_be_renamed(database: str) -> None:
     own = {"one": "1", "two": "2", "three": "3"}
-    generous, strict = (Client(Settings(database=database, most_properties=most)) for most in (3, 2))
+    generous, strict = (Client(make_settings(database, limits__properties_per_image=most)) for most in (3, 2))
     try:
         image_id = generous.add(properties=own)["id"]
 

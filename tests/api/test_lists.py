@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 from tests.conftest import ENGINES, Client, Verbs
+from tests.options import make_settings
 
 from glance_registry.catalogue import images
 from glance_registry.model.image import COMMUNITY, PUBLIC, SHARED, Image
@@ -30,7 +31,7 @@ def _insert(client: Client, *wanted: Image, members: tuple[Member, ...] = ()) ->
 
 
 def _settings(database: str, **more: Any) -> Settings:
-    return Settings(database=database, contract="queens", identity_mode="context", **more)
+    return make_settings(database, registry__contract="queens", identity__mode="context", **more)
 
 
 # The shelf: images that tests only read. Created a minute apart, the first one first.
@@ -217,7 +218,7 @@ def test_from_others_deleted_and_is_public_are_ignored(
 def test_killed_images_are_hidden_in_queens_but_not_in_cactus(database: str) -> None:
     names = {}
     for contract in ("queens", "cactus"):
-        client = Client(Settings(database=database, contract=contract))
+        client = Client(make_settings(database, registry__contract=contract))
         if contract == "queens":
             _insert(client, _image(1, name="alive"), _image(2, name="killed", status="killed"))
         names[contract] = _names(client, "")
@@ -328,7 +329,7 @@ SORTED = [
 
 @pytest.fixture(scope="module", params=ENGINES)
 def ordered(request: pytest.FixtureRequest, make_database: Callable[[str], str]) -> Iterator[Client]:
-    client = Client(_settings(make_database(request.param), default_page=4, largest_page=10))
+    client = Client(_settings(make_database(request.param), limit_param_default=4, api_limit_max=10))
     _insert(client, *SORTED)
     yield client
     client.close()
@@ -402,7 +403,7 @@ def test_the_last_image_s_page_is_empty_and_a_marker_needs_no_match(ordered: Cli
 
 
 def test_a_page_has_25_images_by_default_and_1000_at_most(database: str) -> None:
-    client = Client(Settings(database=database))
+    client = Client(make_settings(database))
     _insert(client, *[_image(number) for number in range(1001)])
 
     lengths = [len(client.names(query)) for query in ("", "limit=1000", "limit=1001", "limit=5000")]

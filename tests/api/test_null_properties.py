@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, text
 from tests.conftest import Client
+from tests.options import make_settings
 
 from glance_registry.catalogue.integrity.check import Fault, check
-from glance_registry.settings import Settings
 
 # As Glance's own schema-image.json has them.
 SCHEMA = {
@@ -27,7 +27,7 @@ def with_schema(database: str, tmp_path: Path) -> Iterator[Client]:
     """A registry whose operator says that `kernel_id` may be null."""
     file = tmp_path / "schema-image.json"
     file.write_text(json.dumps(SCHEMA))
-    client = Client(Settings(database=database, schema_file=str(file)))
+    client = Client(make_settings(database, images__schema_file=str(file)))
     yield client
     client.close()
 
@@ -93,7 +93,7 @@ def test_null_properties_are_set_purged_and_deleted_like_others(client: Client) 
 
 
 def test_null_properties_count_towards_the_limit(sqlite_database: str) -> None:
-    client = Client(Settings(database=sqlite_database, most_properties=2))
+    client = Client(make_settings(sqlite_database, limits__properties_per_image=2))
 
     answer = client.post("/images", {"image": {**FORMATS, "properties": dict.fromkeys("abc")}})
 

@@ -21,17 +21,17 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 from tests.conftest import Client
+from tests.options import make_settings
 from tests.raw import ask
 from tests.speeds import scaled
 
+from glance_registry.api.dialect import Described
 from glance_registry.api.openapi import describe
-from glance_registry.api.routes import ROUTES, Access, Route
-from glance_registry.api.routing import Described
+from glance_registry.api.routes import DIALECTS, ROUTES, Access, Route
 from glance_registry.api.v2.routes import PATCH
 from glance_registry.app import build
-from glance_registry.settings import Settings
 
-DOCUMENT: dict[str, Any] = json.loads(describe(ROUTES))
+DOCUMENT: dict[str, Any] = json.loads(describe(DIALECTS))
 ID = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
 CHECKS = [
     not_a_server_error,
@@ -56,7 +56,9 @@ def described(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Any) ->
     for contract in ("cactus", "queens"):
         path = tmp_path_factory.mktemp("openapi") / "registry.sqlite"
         path.write_bytes(sqlite_template.read_bytes())
-        application = build(Settings(database=f"sqlite:///{path}", contract=contract, allowed_hosts=("testserver",)))
+        application = build(
+            make_settings(f"sqlite:///{path}", registry__contract=contract, allowed_hosts=("testserver",))
+        )
         seen[contract] = schemathesis.openapi.from_asgi("/openapi.json", application)
     yield seen
     shutdown_lifespans()
@@ -214,7 +216,7 @@ def test_every_type_of_the_document_is_described_and_used() -> None:
 @pytest.mark.parametrize("times", [1, 2], ids=["forged", "doubled"])
 def test_the_refusals_of_an_identity_mode_are_in_the_document(sqlite_database: str, route: Route, times: int) -> None:
     trusted = ("192.0.2.1",) if times == 1 else ("127.0.0.1",)
-    client = Client(Settings(database=sqlite_database, identity_mode="context", trusted_addresses=trusted))
+    client = Client(make_settings(sqlite_database, identity__mode="context", identity__trusted_addresses=trusted))
     path = route.path.replace("{image_id}", ID).replace("{member_id}", "somebody")
 
     answer = ask(client, route.method, path, headers=[(b"x-identity-status", b"Confirmed")] * times)

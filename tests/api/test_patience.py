@@ -11,10 +11,10 @@ from tests.conftest import Client, identity
 
 from glance_registry.api import patience
 from glance_registry.api.asgi import Application
+from glance_registry.api.dialect import Access, Dialect, route
 from glance_registry.api.identity.context import trust_headers
 from glance_registry.api.request import Request
 from glance_registry.api.responses import Answer, text_answer
-from glance_registry.api.routing import Access, route
 from glance_registry.catalogue.slots import caller_key
 
 
@@ -27,9 +27,12 @@ async def show_key(_: Request) -> Answer:
     return text_answer(caller_key.get())
 
 
-ROUTES = (
-    route("GET", "/endless", list_without_end, Access.OPEN, "text/plain"),
-    route("GET", "/key", show_key, Access.READ, "text/plain"),
+DIALECT = Dialect(
+    name="test",
+    routes=(
+        route("GET", "/endless", list_without_end, Access.OPEN, "text/plain"),
+        route("GET", "/key", show_key, Access.READ, "text/plain"),
+    ),
 )
 
 
@@ -65,7 +68,7 @@ class Connection:
 def tell(client: Client, story: Callable[[Application], Any]) -> None:
     async def run() -> None:
         identify = trust_headers(["127.0.0.0/8"], ["admin"])
-        application = Application(client.application.open, lambda _: None, identify, ROUTES)
+        application = Application(client.application.open, lambda _: None, identify, [DIALECT])
         async with asyncio.timeout(60):  # A test that fails must not hang.
             await story(application)
 

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 from tests.conftest import ENGINES, Client
-
-from glance_registry.settings import Settings
+from tests.options import make_settings
 
 A, B, C = "swift+http://a/1", "rbd://b/2", "file:///c/3"
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
@@ -21,7 +20,7 @@ def _but_for_the_time(image: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture(scope="module", params=ENGINES)
 def registry(request: pytest.FixtureRequest, make_database: Callable[[str], str]) -> Iterator[Client]:
     """One for all tests that look at no image but their own; with the queens contract."""
-    client = Client(Settings(database=make_database(request.param), contract="queens"))
+    client = Client(make_settings(make_database(request.param), registry__contract="queens"))
     yield client
     client.close()
 
@@ -362,7 +361,7 @@ def test_a_deleted_image_is_neither_changed_nor_deleted_again(context: Client) -
 def test_a_deleted_image_is_shown_to_an_admin_in_queens_alone(database: str) -> None:
     shown = {}
     for contract in ("queens", "cactus"):
-        client = Client(Settings(database=database, contract=contract))
+        client = Client(make_settings(database, registry__contract=contract))
         image = client.add()
         client.delete(f"/images/{image['id']}")
         shown[contract] = client.get(f"/images/{image['id']}").status_code

@@ -4,15 +4,17 @@
 from bench.catalogues import catalogue
 from bench.working_sets import COLD, HOT, cold, hot, pages, shows
 
-from glance_registry.catalogue.rows import HOT_IMAGES
+from glance_registry.catalogue.image_cache import MAX_BYTES
 
 SIZE = 3_000
 LIVE = {each.image.id for each in catalogue(0, SIZE) if not each.image.deleted}
 
 
 def test_caches_hold_the_hot_set_and_not_the_cold_one() -> None:
-    assert HOT < HOT_IMAGES / 4
-    assert COLD > 4 * HOT_IMAGES
+    at_most, at_least = 16_384, 900  # Bytes that an image of these catalogues takes there.
+
+    assert HOT * at_most < MAX_BYTES
+    assert COLD * at_least > 2 * MAX_BYTES
 
 
 def test_the_cold_set_is_all_of_a_small_catalogue_each_image_once_and_in_no_order() -> None:

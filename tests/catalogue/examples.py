@@ -12,11 +12,14 @@ from glance_registry.catalogue.base import Catalogue
 from glance_registry.catalogue.open import open_catalogue
 from glance_registry.catalogue.statements import Prepared
 from glance_registry.model.access import ANYONE_IS_ADMIN
+from glance_registry.model.contract import CACTUS
 from glance_registry.model.image import PUBLIC, Image
 from glance_registry.model.query import Page, Query, Sort
+from glance_registry.model.rules import ImagesRules, RegistryRules
 
 NOON = datetime(2011, 4, 15, 12, tzinfo=UTC)
 ADMIN = ANYONE_IS_ADMIN
+REGISTRY, IMAGES = RegistryRules(CACTUS), ImagesRules(CACTUS)
 
 
 _ONE = Prepared(select(1))

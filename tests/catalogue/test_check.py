@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from sqlalchemy import Connection, text
-from tests.catalogue.examples import ADMIN, after_noon, image
+from tests.catalogue.examples import ADMIN, REGISTRY, after_noon, image
 
 from glance_registry.catalogue import images, members
 from glance_registry.catalogue.base import Catalogue
@@ -18,8 +18,8 @@ from glance_registry.catalogue.integrity.check import Fault
 from glance_registry.catalogue.purge import purge
 from glance_registry.catalogue.rows import ROW
 from glance_registry.catalogue.snapshot import snapshot
-from glance_registry.model.contract import CACTUS
-from glance_registry.model.image import Change, Location
+from glance_registry.model.changes import Delete, SetProperties
+from glance_registry.model.image import Location
 
 LONG = "ä" * 300
 PLACES = (Location("http://store/1", id=1), Location("http://store/2", id=2))
@@ -37,12 +37,12 @@ def fill(write: Callable[..., Any]) -> None:
     properties = {"a": "1", "long": LONG, "A": ""}
     write(images.add, image("one", 1, properties=properties, locations=PLACES))
     write(images.add, image("two", 2, properties=properties))
-    write(images.change, "two", Change(properties={"a": "2"}, purge_properties=True), after_noon(3), ADMIN, CACTUS)
+    write(images.change, "two", [SetProperties({"a": "2"}, purge=True)], after_noon(3), ADMIN, REGISTRY)
     write(members.replace, "one", {"m": None, "n": True}, after_noon(3), ADMIN)
     for number, image_id in enumerate(("past", "gone"), 4):
         write(images.add, image(image_id, number, properties=properties, locations=PLACES))
         write(members.put, image_id, "m", True, after_noon(number), ADMIN)
-        write(images.remove, image_id, after_noon(10 * number), ADMIN)
+        write(images.change, image_id, [Delete()], after_noon(10 * number), ADMIN, REGISTRY)
     write(purge, after_noon(45), after_noon(60), 10)
 
 
@@ -341,7 +341,7 @@ def test_the_check_sees_one_moment_while_others_write(
 
         async def write() -> None:
             other = open_catalogue(database)
-            await other.write(images.remove, "one", after_noon(70), ADMIN)
+            await other.write(images.change, "one", [Delete()], after_noon(70), ADMIN, REGISTRY)
             await other.write(images.add, image("late", 80, properties={"a": "1"}))
             await other.close()
 

@@ -8,16 +8,16 @@ from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import Connection, text
-from tests.catalogue.examples import ADMIN, NOON, after_noon, image
+from tests.catalogue.examples import ADMIN, IMAGES, NOON, after_noon, image
 from tests.conftest import Client
+from tests.options import make_settings
 
 from glance_registry.catalogue import clock, images
 from glance_registry.catalogue.base import Catalogue
 from glance_registry.catalogue.clock import MAX_LEAD, NEWEST, NEWEST_UNTIL
 from glance_registry.catalogue.images import Kept
-from glance_registry.model.changes import deletion, set_field
-from glance_registry.model.contract import CACTUS
-from glance_registry.settings import Settings
+from glance_registry.model.changes import Delete, SetField
+from glance_registry.model.status import DELETED
 
 BACK = timedelta(minutes=10)
 
@@ -38,7 +38,7 @@ def now() -> Clock:
 @pytest.fixture
 def set_back(database: str, now: Clock) -> Iterator[Client]:
     """A registry whose clock goes back after its first image was registered."""
-    client = Client(Settings(database=database, contract="queens"), now=now)
+    client = Client(make_settings(database, registry__contract="queens"), now=now)
     client.add(id="0" * 32)
     now.time = NOON - BACK
     yield client
@@ -88,13 +88,13 @@ def test_a_clock_that_was_far_ahead_is_not_followed_and_is_in_the_log_once(
 ) -> None:
     far = NOON + MAX_LEAD + timedelta(days=365)
     loop.run(catalogue.write(images.add_all, [Kept(image("far")), Kept(image("near", at=60_000_000))]))
-    loop.run(catalogue.write(images.revise, "far", set_field("name", "a"), far, ADMIN, CACTUS))
+    loop.run(catalogue.write(images.change, "far", [SetField("name", "a")], far, ADMIN, IMAGES))
     clock._warned.clear()
 
     with caplog.at_level(logging.WARNING):
-        first = loop.run(catalogue.write(images.revise, "near", set_field("name", "b"), NOON, ADMIN, CACTUS))
-        again = loop.run(catalogue.write(images.revise, "near", set_field("name", "c"), NOON, ADMIN, CACTUS))
-        own = loop.run(catalogue.write(images.revise, "far", deletion(NOON), NOON, ADMIN, CACTUS))
+        first = loop.run(catalogue.write(images.change, "near", [SetField("name", "b")], NOON, ADMIN, IMAGES))
+        again = loop.run(catalogue.write(images.change, "near", [SetField("name", "c")], NOON, ADMIN, IMAGES))
+        own = loop.run(catalogue.write(images.change, "far", [Delete(DELETED)], NOON, ADMIN, IMAGES))
 
     assert (first.updated_at, again.updated_at) == (after_noon(60_000_001), after_noon(60_000_002))
     assert own.updated_at == own.deleted_at == far

@@ -9,21 +9,22 @@ from multiprocessing import get_context
 
 import pytest
 from sqlalchemy import Connection
-from tests.catalogue.examples import ADMIN, add_many, after_noon, everything, image, ping
+from tests.catalogue.examples import ADMIN, REGISTRY, add_many, after_noon, everything, image, ping
 
 from glance_registry.catalogue import images, members
 from glance_registry.catalogue.base import Catalogue
+from glance_registry.model.changes import Delete, SetProperties
 from glance_registry.model.contract import CACTUS
-from glance_registry.model.errors import Conflict, Unavailable
-from glance_registry.model.image import Change, Image
+from glance_registry.model.errors import Conflict, Overloaded, Unavailable
+from glance_registry.model.image import Image
 
 
 def test_of_64_changes_of_one_image_each_is_applied_or_a_conflict(loop: asyncio.Runner, catalogue: Catalogue) -> None:
     loop.run(catalogue.write(images.add, image()))
 
     async def change_all() -> list[Image | BaseException]:
-        wanted = [Change(properties={f"p{number}": "x"}) for number in range(64)]
-        writes = (catalogue.write(images.change, "one", change, after_noon(1), ADMIN, CACTUS) for change in wanted)
+        wanted = [SetProperties({f"p{number}": "x"}) for number in range(64)]
+        writes = (catalogue.write(images.change, "one", [each], after_noon(1), ADMIN, REGISTRY) for each in wanted)
         return await asyncio.gather(*writes, return_exceptions=True)
 
     outcomes = loop.run(change_all())
@@ -52,7 +53,7 @@ def test_of_16_who_delete_one_image_one_does(loop: asyncio.Runner, catalogue: Ca
     loop.run(catalogue.write(images.add, image()))
 
     async def remove_all() -> list[Image | BaseException]:
-        writes = (catalogue.write(images.remove, "one", after_noon(1), ADMIN) for _ in range(16))
+        writes = (catalogue.write(images.change, "one", [Delete()], after_noon(1), ADMIN, REGISTRY) for _ in range(16))
         return await asyncio.gather(*writes, return_exceptions=True)
 
     assert sum(isinstance(outcome, Image) for outcome in loop.run(remove_all())) == 1
@@ -144,7 +145,7 @@ def test_more_writes_than_may_wait_are_refused_at_once(loop: asyncio.Runner, sql
         count = WAITING_WRITES + LARGEST_BATCH + 10
         writes = [asyncio.ensure_future(catalogue.write(wait)) for _ in range(count)]
         refused, _ = await asyncio.wait(writes, return_when=asyncio.FIRST_COMPLETED)
-        assert isinstance(refused.pop().exception(), Unavailable)
+        assert isinstance(refused.pop().exception(), Overloaded)
         go_on.set()
         outcomes = await asyncio.gather(*writes, return_exceptions=True)
         await catalogue.close()
@@ -153,7 +154,7 @@ def test_more_writes_than_may_wait_are_refused_at_once(loop: asyncio.Runner, sql
     outcomes = Counter(type(outcome) for outcome in loop.run(pile_up()))
 
     assert outcomes[type(None)] >= WAITING_WRITES
-    assert outcomes[Unavailable] >= 10
+    assert outcomes[Overloaded] >= 10
     assert len(outcomes) == 2
 
 

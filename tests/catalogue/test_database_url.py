@@ -2,11 +2,12 @@
 """Database URLs with one server or several, in libpq's forms and SQLAlchemy's."""
 
 import pytest
+from tests.options import make_settings
 
 from glance_registry.app import build
 from glance_registry.catalogue.database_url import parse_url, places
 from glance_registry.model.errors import Invalid
-from glance_registry.settings import SETTINGS, Settings, masked
+from glance_registry.settings import SETTINGS, masked
 
 TWO = [("h1", 5432), ("h2", 5433)]
 
@@ -71,10 +72,10 @@ def test_user_password_and_database_survive_several_servers() -> None:
 )
 def test_a_replica_that_cannot_be_one_stops_the_program(database: str, replica: str) -> None:
     with pytest.raises(Invalid):
-        build(Settings(database=database, replica=replica))
+        build(make_settings(database, database__replica_connection=replica))
 
 
 def test_the_password_of_a_replica_is_not_shown() -> None:
-    setting = next(setting for setting in SETTINGS if setting.attribute == "replica")
+    setting = next(setting for setting in SETTINGS if setting.attribute == "database.replica_connection")
 
     assert masked(setting, "postgresql://u:p,@x@h1:1,h2:2/db") == "postgresql://u:***@h1:1,h2:2/db"

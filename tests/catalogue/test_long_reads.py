@@ -2,6 +2,7 @@
 """Reads that take too long, or that nobody waits for any more, are stopped; those of other callers go on."""
 
 import asyncio
+import math
 import sqlite3
 import threading
 from collections.abc import Awaitable, Callable
@@ -9,14 +10,17 @@ from collections.abc import Awaitable, Callable
 import pytest
 from sqlalchemy import Connection, literal_column, select, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.util import await_only
 from tests.catalogue.examples import ADMIN, everything, image, ping
 
 from glance_registry.catalogue import images
 from glance_registry.catalogue.base import Catalogue
+from glance_registry.catalogue.long_reads import MAX_LONG_READS, LongReads
 from glance_registry.catalogue.open import open_catalogue
-from glance_registry.catalogue.rows import MAX_BYTES_ON_LOOP
+from glance_registry.catalogue.postgresql.catalogue import ServerCatalogue
+from glance_registry.catalogue.rows import MAX_BYTES_ON_LOOP, NOTE_LARGE_PAGE
 from glance_registry.catalogue.slots import caller_key
-from glance_registry.catalogue.sqlite.reads import MAX_LONG_SHAPES, MAX_WAITING_READS, READ_THREADS, LongShapes
+from glance_registry.catalogue.sqlite.reads import MAX_WAITING_READS, READ_THREADS
 from glance_registry.catalogue.statements import Prepared
 from glance_registry.model.errors import Overloaded, ReadTimeout
 from glance_registry.model.query import Query
@@ -243,14 +247,16 @@ def test_a_long_read_sends_no_other_to_a_thread(loop: asyncio.Runner, sqlite_dat
     tell(loop, sqlite_database, story)
 
 
-def test_the_shapes_of_long_reads_are_bounded() -> None:
-    shapes = LongShapes()
-    operations = [lambda _connection: None for _ in range(MAX_LONG_SHAPES + 10)]
+def test_the_kinds_of_long_reads_are_bounded() -> None:
+    long_reads = LongReads()
+    operations = [lambda _connection: None for _ in range(MAX_LONG_READS + 10)]
 
     for operation in operations:
-        shapes.add(operation, ())
+        long_reads.add(operation, ())
 
-    assert [shapes.find(operation, ()) is None for operation in operations] == [True] * 10 + [False] * MAX_LONG_SHAPES
+    assert [long_reads.find(operation, ()) is None for operation in operations] == [True] * 10 + [
+        False
+    ] * MAX_LONG_READS
 
 
 def test_a_prepared_statement_that_fails_is_not_run_again(
@@ -286,3 +292,103 @@ def test_a_page_of_large_images_is_read_in_a_thread(loop: asyncio.Runner, sqlite
         assert on_loop == [False, True]
 
     tell(loop, sqlite_database, story)
+
+
+class OnServer:
+    """Reads on PostgreSQL, long ones while `is_long`, which end when they may, and note their server processes."""
+
+    def __init__(self) -> None:
+        self.is_long = True
+        self.may_end = asyncio.Event()
+        self.may_end.set()
+        self.begun: list[int] = []
+        self.processes: list[int] = []
+        self._one_more = asyncio.Semaphore(0)
+
+    def read(self, connection: Connection, number: int = 0) -> None:
+        if self.is_long:
+            connection.info[NOTE_LARGE_PAGE]()
+        self.processes.append(connection.execute(text("SELECT pg_backend_pid()")).scalar_one())
+        self.begun.append(number)
+        self._one_more.release()
+        await_only(self.may_end.wait())
+
+    async def wait_for(self, number: int) -> None:
+        while len(self.begun) < number:
+            await self._one_more.acquire()
+
+
+@pytest.fixture
+def server_reads(monkeypatch: pytest.MonkeyPatch) -> OnServer:
+    """On whatever machine, they are long only when they say so."""
+    monkeypatch.setattr("glance_registry.catalogue.postgresql.readers.LONG_SECONDS", math.inf)
+    return OnServer()
+
+
+def test_a_read_that_was_long_is_among_long_ones_on_a_server_until_it_is_short(
+    loop: asyncio.Runner, postgresql_database: str, server_reads: OnServer
+) -> None:
+    async def story(catalogue: Catalogue) -> None:
+        for is_long in (True, True, True, False, False, False):
+            server_reads.is_long = is_long
+            await catalogue.read(server_reads.read)
+        short, long = server_reads.processes[:2]
+        assert short != long
+        assert server_reads.processes == [short, long, long, long, short, short]
+
+    tell(loop, postgresql_database, story)
+
+
+def test_a_read_on_a_server_is_long_when_it_takes_long_and_when_it_is_given_up(
+    loop: asyncio.Runner, postgresql_database: str, server_reads: OnServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("glance_registry.catalogue.postgresql.readers.LONG_SECONDS", 0)
+    server_reads.is_long = False
+
+    async def story(catalogue: Catalogue) -> None:
+        await catalogue.read(server_reads.read)
+        server_reads.may_end.clear()
+        given_up = asyncio.create_task(catalogue.read(server_reads.read))
+        await server_reads.wait_for(2)
+        given_up.cancel()
+        await asyncio.wait([given_up])
+        server_reads.may_end.set()
+        await catalogue.read(server_reads.read)
+        first, *later = server_reads.processes
+        assert first not in later
+
+    tell(loop, postgresql_database, story)
+
+
+def test_long_reads_of_a_caller_wait_for_each_other_and_its_short_ones_do_not_wait(
+    loop: asyncio.Runner, postgresql_database: str, server_reads: OnServer
+) -> None:
+    async def story(catalogue: Catalogue) -> None:
+        caller_key.set("a")
+        await catalogue.read(server_reads.read, 0)
+        server_reads.may_end.clear()
+        tasks = [asyncio.create_task(catalogue.read(server_reads.read, number)) for number in range(1, 7)]
+        await server_reads.wait_for(3)
+        for _ in range(20):
+            await catalogue.read(ping)
+        assert sorted(server_reads.begun) == [0, 1, 2]
+        server_reads.may_end.set()
+        await asyncio.gather(*tasks)
+        assert sorted(server_reads.begun) == list(range(7))
+
+    tell(loop, postgresql_database, story)
+
+
+@pytest.mark.usefixtures("server_reads")
+def test_a_page_of_large_images_is_a_long_read_on_a_server(loop: asyncio.Runner, postgresql_database: str) -> None:
+    async def story(catalogue: Catalogue) -> None:
+        assert isinstance(catalogue, ServerCatalogue)
+        for name in ("one", "two"):
+            large = {"p": "v" * (MAX_BYTES_ON_LOOP // 2)}
+            await catalogue.write(images.add, image(name, properties=large))
+        for limit, is_long in ((10, True), (1, False)):
+            await catalogue.read(images.find, everything(limit), ADMIN)
+            known = catalogue.long_reads.find(images.find, (everything(limit), ADMIN))
+            assert (known is not None) == is_long
+
+    tell(loop, postgresql_database, story)

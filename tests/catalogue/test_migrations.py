@@ -18,6 +18,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, event, text
 from tests.catalogue.examples import upgrade
 from tests.conftest import Client
+from tests.options import make_settings
 
 from glance_registry.catalogue import migrations, schema
 from glance_registry.catalogue.integrity.check import Fault, check
@@ -27,7 +28,6 @@ from glance_registry.catalogue.open import open_catalogue
 from glance_registry.catalogue.purge import purge
 from glance_registry.catalogue.snapshot import snapshot
 from glance_registry.model.errors import Conflict
-from glance_registry.settings import Settings
 
 
 def _scripts() -> ScriptDirectory:
@@ -194,7 +194,7 @@ def test_a_database_made_by_each_step_s_own_sql_ends_at_today_s_schema(
 
     upgrade(empty_database)
 
-    client = Client(Settings(database=empty_database))
+    client = Client(make_settings(empty_database))
     assert client.show("i0")["properties"] == {"arch": "x86_64", "number": "0", "long": "ä" * 1000}
     assert len(client.get("/images", params={"property-long": "ä" * 1000}).json()["images"]) == 11
     searched = client.get("/v2/images", params={"q": "natty 5"}).json()["images"]
@@ -216,7 +216,7 @@ def test_an_old_database_with_images_walks_to_today_and_is_served(empty_database
 
     assert state(empty_database) is schema.State.CURRENT
     assert faults(empty_database) == []
-    client = Client(Settings(database=empty_database))
+    client = Client(make_settings(empty_database))
     shown = client.show("i0")
     assert (shown["name"], shown["size"], shown["location"]) == ("natty ä 0", 7, "http://store/1")
     assert (shown["created_at"], shown["protected"]) == ("2011-04-15T12:00:00.000000", True)
@@ -248,7 +248,7 @@ def test_a_large_old_database_loses_no_image_and_no_property(empty_database: str
 
 
 def test_an_upgrade_of_today_s_database_changes_nothing(database: str) -> None:
-    client = Client(Settings(database=database))
+    client = Client(make_settings(database))
     image = client.add(properties={"a": "1"})
     upgrade(database)
 

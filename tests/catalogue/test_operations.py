@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, text
-from tests.catalogue.examples import ADMIN, after_noon, everything, image
+from tests.catalogue.examples import ADMIN, REGISTRY, after_noon, everything, image
 
 from glance_registry.catalogue import images
-from glance_registry.catalogue.rows import locked
+from glance_registry.catalogue.lookup import locked
+from glance_registry.model.changes import ANY, Change, Delete, Precondition, SetField, SetProperties, Touch, apply
 from glance_registry.model.contract import CACTUS, QUEENS
-from glance_registry.model.errors import Conflict, Forbidden, Invalid, NotFound
-from glance_registry.model.image import Change, Image, Location
+from glance_registry.model.errors import Conflict, Forbidden, Invalid, NotFound, PreconditionFailed
+from glance_registry.model.image import Image, Location
 
 LATER = after_noon(1)
 FULL = image(
@@ -40,12 +41,9 @@ def test_an_image_is_read_as_it_was_added(read: Any, write: Any, kept: Image) ->
 def test_an_unknown_id_is_not_found(read: Any, write: Any, unknown: str) -> None:
     write(images.add, image())
 
-    for operation, *args in (
-        (images.change, Change(), LATER, ADMIN, CACTUS),
-        (images.remove, LATER, ADMIN),
-    ):
+    for change in (Touch(), Delete()):
         with pytest.raises(NotFound):
-            write(operation, unknown, *args)
+            write(images.change, unknown, [change], LATER, ADMIN, REGISTRY)
     with pytest.raises(NotFound):
         read(images.get, unknown, ADMIN, CACTUS)
 
@@ -55,7 +53,7 @@ def test_an_id_is_taken_for_ever(write: Any) -> None:
     with pytest.raises(Conflict, match="Image with identifier one already exists!"):
         write(images.add, image(name="another"))
 
-    write(images.remove, "one", LATER, ADMIN)
+    write(images.change, "one", [Delete()], LATER, ADMIN, REGISTRY)
     with pytest.raises(Conflict, match="Image with identifier one already exists!"):
         write(images.add, image())
 
@@ -63,7 +61,8 @@ def test_an_id_is_taken_for_ever(write: Any) -> None:
 def test_a_change_is_kept_and_counts_as_a_version(read: Any, write: Any) -> None:
     write(images.add, image(name="old", properties={"a": "1"}))
 
-    changed = write(images.change, "one", Change(fields={"name": "new"}, properties={"b": "2"}), LATER, ADMIN, CACTUS)
+    changes = [SetField("name", "new"), SetProperties({"b": "2"})]
+    changed = write(images.change, "one", changes, LATER, ADMIN, REGISTRY)
 
     assert (changed.name, changed.version, changed.updated_at) == ("new", 2, LATER)
     assert changed.properties == {"a": "1", "b": "2"}
@@ -71,20 +70,23 @@ def test_a_change_is_kept_and_counts_as_a_version(read: Any, write: Any) -> None
 
 
 @pytest.mark.parametrize(
-    ("wanted", "refusal"),
+    ("wanted", "condition", "refusal"),
     [
-        (Change(fields={"status": "pending"}), Invalid),
-        (Change(fields={"disk_format": None}), Invalid),
-        (Change(fields={"disk_format": "ami"}), Invalid),
-        (Change(properties={f"p{number}": "" for number in range(129)}), Invalid),
-        (Change(fields={"name": "new"}, from_status="queued"), Conflict),
+        (SetField("status", "pending"), ANY, Invalid),
+        (SetField("disk_format", None), ANY, Invalid),
+        (SetField("disk_format", "ami"), ANY, Invalid),
+        (SetProperties({f"p{number}": "" for number in range(129)}), ANY, Invalid),
+        (SetField("name", "new"), Precondition(from_status="queued"), Conflict),
+        (SetField("name", "new"), Precondition(revisions=frozenset({"1-0"})), PreconditionFailed),
     ],
 )
-def test_a_change_that_is_refused_changes_nothing(read: Any, write: Any, wanted: Change, refusal: Any) -> None:
+def test_a_change_that_is_refused_changes_nothing(
+    read: Any, write: Any, wanted: Change, condition: Precondition, refusal: Any
+) -> None:
     before = write(images.add, image(properties={"a": "1"}))
 
     with pytest.raises(refusal):
-        write(images.change, "one", wanted, LATER, ADMIN, CACTUS)
+        write(images.change, "one", [wanted], LATER, ADMIN, REGISTRY, condition)
 
     assert read(images.get, "one", ADMIN, CACTUS) == before
 
@@ -93,9 +95,9 @@ def test_an_old_version_is_never_saved_over_a_newer_one(read: Any, write: Any) -
     before = write(images.add, image())
 
     def save_too_late(connection: Connection) -> None:
-        number, seen = locked(connection, "one")
-        images.change(connection, "one", Change(fields={"name": "first"}), LATER, ADMIN, CACTUS)
-        images._save(connection, number, seen, Change(fields={"name": "second"}).apply(seen, LATER))
+        number, seen = locked(connection, "one", ADMIN)
+        images.change(connection, "one", [SetField("name", "first")], LATER, ADMIN, REGISTRY)
+        images._save(connection, number, seen, apply(seen, [SetField("name", "second")], LATER))
 
     with pytest.raises(Conflict, match="was changed by another request"):
         write(save_too_late)
@@ -105,7 +107,7 @@ def test_an_old_version_is_never_saved_over_a_newer_one(read: Any, write: Any) -
 def test_a_removed_image_is_gone_for_readers_and_its_row_stays(read: Any, write: Any) -> None:
     write(images.add, image(properties={"a": "1"}, locations=(Location("x", {}, "active", 1),)))
 
-    gone = write(images.remove, "one", LATER, ADMIN)
+    gone = write(images.change, "one", [Delete()], LATER, ADMIN, REGISTRY)
 
     assert (gone.deleted_at, gone.properties, gone.locations, gone.version) == (LATER, {}, (), 2)
     with pytest.raises(NotFound):
@@ -113,16 +115,16 @@ def test_a_removed_image_is_gone_for_readers_and_its_row_stays(read: Any, write:
     assert read(images.get, "one", ADMIN, QUEENS) == gone
     assert read(images.find, everything(), ADMIN) == []
     with pytest.raises(NotFound):
-        write(images.remove, "one", LATER, ADMIN)
+        write(images.change, "one", [Delete()], LATER, ADMIN, REGISTRY)
     with pytest.raises(NotFound):
-        write(images.change, "one", Change(), LATER, ADMIN, CACTUS)
+        write(images.change, "one", [Touch()], LATER, ADMIN, REGISTRY)
 
 
 def test_a_protected_image_stays(read: Any, write: Any) -> None:
     kept = write(images.add, image(protected=True))
 
     with pytest.raises(Forbidden):
-        write(images.remove, "one", LATER, ADMIN)
+        write(images.change, "one", [Delete()], LATER, ADMIN, REGISTRY)
     assert read(images.get, "one", ADMIN, CACTUS) == kept
 
 
@@ -151,6 +153,6 @@ def test_a_broken_statement_harms_no_later_one(read: Any, write: Any, broken: st
 def test_images_are_counted_by_status_without_deleted_ones(read: Any, write: Any) -> None:
     for number, status in enumerate(("active", "active", "queued", "killed")):
         write(images.add, image(f"i{number}", status=status))
-    write(images.remove, "i3", LATER, ADMIN)
+    write(images.change, "i3", [Delete()], LATER, ADMIN, REGISTRY)
 
     assert read(images.count_by_status) == {"active": 2, "queued": 1}

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from tests.catalogue.examples import ADMIN, after_noon, everything, image
+from tests.catalogue.examples import ADMIN, REGISTRY, after_noon, everything, image
 
 from glance_registry.catalogue import images
 from glance_registry.catalogue.base import Catalogue
-from glance_registry.model.contract import CACTUS
+from glance_registry.model.changes import Delete, SetField
 from glance_registry.model.errors import Invalid
-from glance_registry.model.image import Change, Image
+from glance_registry.model.image import Image
 from glance_registry.model.query import SORT_DIRECTIONS, SORT_KEYS, Filter
 
 NAMES = (None, "", "a", "A", "b", "aa", "ä", "é", "Z", "_", " ", "\U0001f40b", "\uffff", "a")
@@ -104,7 +104,7 @@ def test_what_comes_and_goes_between_pages_shifts_no_other_image(loop: asyncio.R
     pages = _pages(loop, filled, 10)
     seen = list(next(pages))
     for gone in seen[-3:]:  # The marker is one of them.
-        loop.run(filled.write(images.remove, gone.id, after_noon(9_000), ADMIN))
+        loop.run(filled.write(images.change, gone.id, [Delete()], after_noon(9_000), ADMIN, REGISTRY))
     loop.run(filled.write(images.add, image("new", at=9_000)))
 
     seen += [found for page in pages for found in page]
@@ -134,8 +134,8 @@ def test_a_page_is_cut_after_what_is_not_asked_for_was_left_out(
 
 def test_a_list_by_update_follows_the_updates(loop: asyncio.Runner, filled: Catalogue) -> None:
     for number, example in enumerate(EXAMPLES[5:8]):
-        change = Change(fields={"disk_format": "raw", "container_format": "bare"})
-        loop.run(filled.write(images.change, example.id, change, after_noon(9_000 + number), ADMIN, CACTUS))
+        changes = [SetField("disk_format", "raw"), SetField("container_format", "bare")]
+        loop.run(filled.write(images.change, example.id, changes, after_noon(9_000 + number), ADMIN, REGISTRY))
 
     newest = loop.run(filled.read(images.find, everything(3, key="updated_at"), ADMIN))
 

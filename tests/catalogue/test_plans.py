@@ -2,7 +2,7 @@
 """A page costs the same however many images there are, on both databases: no list reads a table from end to end, and
 eight times the images, with as many deleted ones among them, are not more work.
 
-What costs more is listed in docs/decisions.md ("The costs that remain").
+What costs more is listed in docs/decisions.md ("Known costs of lists").
 """
 
 import asyncio

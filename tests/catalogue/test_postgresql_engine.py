@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Connection, Integer, String, bindparam, cast, select, text
 from sqlalchemy.exc import DBAPIError
-from tests.catalogue.examples import ADMIN, after_noon, ids, image, ping
+from tests.catalogue.examples import ADMIN, REGISTRY, after_noon, everything, ids, image, ping
 from tests.conftest import PostgreSQL, opened
 from tests.processes import free_port
 
@@ -15,9 +15,11 @@ from glance_registry.catalogue import images
 from glance_registry.catalogue.base import Catalogue
 from glance_registry.catalogue.open import open_catalogue
 from glance_registry.catalogue.statements import Prepared
+from glance_registry.catalogue.tables import images as images_table
+from glance_registry.model.changes import SetField, SetProperties
 from glance_registry.model.contract import CACTUS
 from glance_registry.model.errors import StorageFull, Unavailable
-from glance_registry.model.image import Change, Image
+from glance_registry.model.image import Image
 
 
 @pytest.fixture
@@ -66,6 +68,69 @@ def test_a_prepared_statement_that_fails_says_why(loop: asyncio.Runner, server: 
 
     with pytest.raises(DBAPIError, match="not a number"):
         loop.run(server.write(fail_in_transaction))
+
+
+ANOTHER_TYPE = "ALTER TABLE images ALTER COLUMN min_ram TYPE BIGINT"
+"""The results of all statements that were prepared before it are outdated."""
+
+
+async def migrate(database: str) -> None:
+    """As another process does."""
+    other = open_catalogue(database)
+    await other.write(execute, ANOTHER_TYPE)
+    await other.close()
+
+
+def execute(connection: Connection, statement: str) -> None:
+    connection.execute(text(statement))
+
+
+def test_statements_that_were_prepared_before_the_schema_changed_are_prepared_anew(
+    loop: asyncio.Runner, server: Catalogue, postgresql_database: str
+) -> None:
+    def count_twice(connection: Connection) -> int:
+        """In a transaction, and with a statement that SQLAlchemy sends."""
+        connection.execute(select(images_table)).all()
+        return len(images.find(connection, everything(), ADMIN))
+
+    def change(ram: int) -> Image:
+        return loop.run(server.write(images.change, "one", [SetField("min_ram", ram)], after_noon(1), ADMIN, REGISTRY))
+
+    loop.run(server.write(images.add, image()))
+    for run in (server.read, server.write):
+        assert loop.run(run(count_twice)) == 1
+    for _ in range(2):
+        assert change(1).min_ram == 1
+        assert loop.run(server.read(images.get, "one", ADMIN)).min_ram == 1
+    assert kept(loop, server) == {"one"}
+
+    loop.run(migrate(postgresql_database))
+
+    assert loop.run(server.read(images.get, "one", ADMIN)).min_ram == 1
+    assert kept(loop, server) == {"one"}
+    assert change(2).min_ram == 2
+    for run in (server.read, server.write):
+        assert loop.run(run(count_twice)) == 1
+
+
+def test_a_statement_that_the_schema_has_no_columns_for_any_more_is_sent_once(
+    loop: asyncio.Runner, server: Catalogue
+) -> None:
+    attempts: list[int] = []
+
+    def get(connection: Connection) -> Image:
+        attempts.append(len(attempts))
+        return images.get(connection, "one", ADMIN)
+
+    loop.run(server.write(images.add, image()))
+    assert loop.run(server.read(get)) == image()
+    loop.run(server.write(execute, "ALTER TABLE images RENAME COLUMN min_ram TO ram"))
+
+    for run in (server.read, server.write):
+        attempts.clear()
+        with pytest.raises(DBAPIError, match="min_ram does not exist"):
+            loop.run(run(get))
+        assert len(attempts) == 1
 
 
 def test_a_transaction_that_never_succeeds_is_given_up(loop: asyncio.Runner, server: Catalogue) -> None:
@@ -123,14 +188,14 @@ def test_two_changes_in_a_deadlock_both_succeed(loop: asyncio.Runner, server: Ca
 
     def change_both(connection: Connection, own: int, first: str, second: str) -> None:
         connection.execute(text("SET LOCAL deadlock_timeout = '20ms'"))
-        wanted = Change(properties={f"by{own}": "x"})
-        images.change(connection, first, wanted, after_noon(own), ADMIN, CACTUS)
+        changes = [SetProperties({f"by{own}": "x"})]
+        images.change(connection, first, changes, after_noon(own), ADMIN, REGISTRY)
         if own not in attempts:
             attempts.append(own)
             connection.execute(text(MEET.format(own=own)))
         else:
             attempts.append(own)
-        images.change(connection, second, wanted, after_noon(own), ADMIN, CACTUS)
+        images.change(connection, second, changes, after_noon(own), ADMIN, REGISTRY)
 
     async def collide() -> None:
         for image_id in ("a", "b"):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, func, select
-from tests.catalogue.examples import ADMIN, after_noon, everything, image
+from tests.catalogue.examples import ADMIN, REGISTRY, after_noon, everything, image
 
 from glance_registry.catalogue import images, members
 from glance_registry.catalogue.base import Catalogue
@@ -14,6 +14,7 @@ from glance_registry.catalogue.purge import purge
 from glance_registry.catalogue.tables import image_members, image_properties, metadata
 from glance_registry.catalogue.tables import images as table
 from glance_registry.model.access import Caller
+from glance_registry.model.changes import Delete
 from glance_registry.model.contract import CACTUS, QUEENS
 from glance_registry.model.errors import Conflict, NotFound
 from glance_registry.model.image import delete
@@ -33,7 +34,7 @@ def test_only_what_was_deleted_before_the_time_goes(write: Any, read: Any) -> No
     for number in range(4):
         write(images.add, image(f"i{number}"))
     for number in (1, 2):
-        write(images.remove, f"i{number}", after_noon(number * 10), ADMIN)
+        write(images.change, f"i{number}", [Delete()], after_noon(number * 10), ADMIN, REGISTRY)
 
     assert write(purge, after_noon(20), after_noon(99), 500) == 1
 
@@ -47,7 +48,7 @@ def test_a_portion_takes_the_longest_deleted_first(write: Any, read: Any) -> Non
     for number in range(5):
         write(images.add, image(f"i{number}"))
     for seconds, number in enumerate((3, 0, 4, 1, 2)):
-        write(images.remove, f"i{number}", after_noon(10 + seconds), ADMIN)
+        write(images.change, f"i{number}", [Delete()], after_noon(10 + seconds), ADMIN, REGISTRY)
 
     assert write(purge, after_noon(99), after_noon(99), 2) == 2
 
@@ -58,7 +59,7 @@ def test_a_portion_takes_the_longest_deleted_first(write: Any, read: Any) -> Non
 
 def test_a_purged_id_is_never_used_again(write: Any) -> None:
     write(images.add, image())
-    write(images.remove, "one", after_noon(1), ADMIN)
+    write(images.change, "one", [Delete()], after_noon(1), ADMIN, REGISTRY)
     write(purge, after_noon(2), after_noon(2), 500)
 
     with pytest.raises(Conflict, match="Image with identifier one already exists!"):
@@ -70,7 +71,7 @@ def test_the_next_image_inherits_no_member_and_no_property_of_a_purged_one(write
     stranger = Caller(user="u", project="stranger")
     write(images.add, image("shared", visibility="shared", properties={"a": "1"}))
     write(members.replace, "shared", {"stranger": None}, after_noon(0), ADMIN)
-    write(images.remove, "shared", after_noon(1), ADMIN)
+    write(images.change, "shared", [Delete()], after_noon(1), ADMIN, REGISTRY)
     write(purge, after_noon(2), after_noon(2), 500)
 
     write(images.add, image("private", visibility="private"))
@@ -85,7 +86,7 @@ def test_a_purge_leaves_no_row_that_belongs_to_nothing(write: Any, read: Any) ->
     for number in range(3):
         write(images.add, image(f"i{number}", properties={"a": "1", "b": "x" * 5_000}, tags=("t",)))
         write(members.replace, f"i{number}", {"m": None, "n": None}, after_noon(0), ADMIN)
-        write(images.remove, f"i{number}", after_noon(1), ADMIN)
+        write(images.change, f"i{number}", [Delete()], after_noon(1), ADMIN, REGISTRY)
     write(purge, after_noon(99), after_noon(99), 500)
 
     def rows(connection: Connection) -> dict[str, int]:
@@ -101,7 +102,7 @@ def test_a_purge_leaves_no_row_that_belongs_to_nothing(write: Any, read: Any) ->
 def test_two_purges_at_once_take_every_image_once(loop: asyncio.Runner, catalogue: Catalogue, write: Any) -> None:
     for number in range(20):
         write(images.add, image(f"i{number}"))
-        write(images.remove, f"i{number}", after_noon(number), ADMIN)
+        write(images.change, f"i{number}", [Delete()], after_noon(number), ADMIN, REGISTRY)
 
     async def purge_twice() -> list[int]:
         return await asyncio.gather(

@@ -12,7 +12,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from sqlalchemy import Connection
-from tests.catalogue.examples import ADMIN, NOON, after_noon, everything, image, upgrade
+from tests.catalogue.examples import ADMIN, IMAGES, NOON, REGISTRY, after_noon, everything, image, upgrade
 from tests.catalogue.test_migrations import INSERT, LOCATIONS, STEPS, execute, rows, run
 from tests.speeds import scaled
 
@@ -21,9 +21,9 @@ from glance_registry.catalogue.base import Catalogue
 from glance_registry.catalogue.listing import pages
 from glance_registry.catalogue.purge import purge
 from glance_registry.model.access import ANONYMOUS, Caller
-from glance_registry.model.contract import CACTUS
+from glance_registry.model.changes import Delete, SetField, SetProperties
 from glance_registry.model.errors import Invalid
-from glance_registry.model.image import Change, Image
+from glance_registry.model.image import Image
 from glance_registry.model.query import TAG, Filter, Page, Query, Sort, View
 from glance_registry.model.search import has_terms, read_terms
 
@@ -69,7 +69,7 @@ class Held:
 
     def clear(self, kept: Sequence[Image]) -> None:
         for each in kept:
-            self.write(images.remove, each.id, after_noon(1_000_000), ADMIN)
+            self.write(images.change, each.id, [Delete()], after_noon(1_000_000), ADMIN, REGISTRY)
 
 
 @pytest.fixture
@@ -87,7 +87,8 @@ def test_what_is_found_is_what_a_plain_model_finds(held: Held, most: int, monkey
     def compare(fields: list[dict[str, Any]], changed: dict[str, Any], asked: list[str]) -> None:
         kept = held.keep(fields)
         kept[0] = replace(kept[0], **changed)
-        held.write(images.revise, kept[0].id, lambda old: replace(old, **changed), after_noon(1_000_000), ADMIN, CACTUS)
+        changes = [SetField(name, value) for name, value in changed.items()]
+        held.write(images.change, kept[0].id, changes, after_noon(1_000_000), ADMIN, IMAGES)
         try:
             for searched in asked:
                 with suppress(Invalid):
@@ -242,7 +243,7 @@ def test_filters_sorts_and_pages_are_those_of_every_list(
 
 def test_deleted_and_purged_images_are_not_found_and_leave_nothing(held: Held) -> None:
     held.keep([{"name": "gone first"}, {"name": "stays"}])
-    held.write(images.remove, "i0", after_noon(5), ADMIN)
+    held.write(images.change, "i0", [Delete()], after_noon(5), ADMIN, REGISTRY)
     assert held.find(search("gone")) == []
     assert held.find(search("gone", deleted=None)) == []
 
@@ -256,8 +257,8 @@ def test_deleted_and_purged_images_are_not_found_and_leave_nothing(held: Held) -
 
 def test_a_change_of_the_first_dialect_is_found(held: Held) -> None:
     held.keep([{"name": "before", "properties": {"a": "old"}}])
-    change = Change(fields={"name": "after"}, properties={"a": "new"})
-    held.write(images.change, "i0", change, after_noon(1), ADMIN, CACTUS)
+    changes = [SetField("name", "after"), SetProperties({"a": "new"})]
+    held.write(images.change, "i0", changes, after_noon(1), ADMIN, REGISTRY)
 
     assert held.find(search("after new")) == ["i0"]
     assert held.find(search("before")) == held.find(search("old")) == []

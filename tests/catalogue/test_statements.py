@@ -8,14 +8,14 @@ from unittest.mock import patch
 
 import pytest
 from sqlalchemy import Connection, event
-from tests.catalogue.examples import ADMIN, after_noon, everything, image, ping
+from tests.catalogue.examples import ADMIN, IMAGES, REGISTRY, after_noon, everything, image, ping
 
 from glance_registry.catalogue import images, statements
 from glance_registry.catalogue.base import Catalogue
 from glance_registry.catalogue.statements import driver as sqlite_driver
-from glance_registry.model.changes import Step, all_of, set_field, set_tags
+from glance_registry.model.changes import Change, Delete, SetField, SetProperties, SetTags
 from glance_registry.model.contract import CACTUS
-from glance_registry.model.image import Change, Location
+from glance_registry.model.image import Location
 
 MANY = {f"p{number}": "x" for number in range(100)}
 PLACES = tuple(Location(f"http://store/{number}", {}, "active", number) for number in range(1, 50))
@@ -113,10 +113,10 @@ def test_an_image_is_added_with_as_many_statements_however_large_it_is(loop: asy
 def test_a_change_takes_as_many_statements_however_large_the_image_is(
     loop: asyncio.Runner, kept: Catalogue, image_id: str
 ) -> None:
-    renamed, described = Change(fields={"name": "new"}), Change(properties={f"n{number}": "" for number in range(20)})
+    renamed, described = SetField("name", "new"), SetProperties({f"n{number}": "" for number in range(20)})
 
     def change(connection: Connection, wanted: Change) -> None:
-        images.change(connection, image_id, wanted, after_noon(99), ADMIN, CACTUS)
+        images.change(connection, image_id, [wanted], after_noon(99), ADMIN, REGISTRY)
 
     assert loop.run(kept.write(counted, change, renamed)) == 3
     assert loop.run(kept.write(counted, change, described)) == 4
@@ -126,19 +126,20 @@ def test_a_change_takes_as_many_statements_however_large_the_image_is(
 def test_a_revision_takes_as_many_statements_however_large_the_image_is(
     loop: asyncio.Runner, kept: Catalogue, image_id: str
 ) -> None:
-    def revise(connection: Connection, *steps: Step) -> None:
-        images.revise(connection, image_id, all_of(steps), after_noon(99), ADMIN, CACTUS)
+    def revise(connection: Connection, *changes: Change) -> None:
+        images.change(connection, image_id, changes, after_noon(99), ADMIN, IMAGES)
 
-    tags = set_tags([f"t{number}" for number in range(20)])
+    tags = SetTags(tuple(f"t{number}" for number in range(20)))
 
-    assert loop.run(kept.write(counted, revise, set_field("name", "new"))) == 3
-    assert loop.run(kept.write(counted, revise, set_field("name", "new"))) == 1  # It changes nothing.
+    assert loop.run(kept.write(counted, revise, SetField("name", "new"))) == 3
+    assert loop.run(kept.write(counted, revise, SetField("name", "new"))) == 1  # It changes nothing.
     assert loop.run(kept.write(counted, revise, tags)) == 4
 
 
 def test_a_removal_takes_as_many_statements_however_large_the_image_is(loop: asyncio.Runner, kept: Catalogue) -> None:
     removals = [
-        loop.run(kept.write(counted, images.remove, image_id, after_noon(99), ADMIN)) for image_id in ("i1", "large")
+        loop.run(kept.write(counted, images.change, image_id, [Delete()], after_noon(99), ADMIN, REGISTRY))
+        for image_id in ("i1", "large")
     ]
 
     assert removals == [4, 4]

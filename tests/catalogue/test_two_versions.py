@@ -17,12 +17,12 @@ from sqlalchemy.exc import SAWarning
 from tests.catalogue.examples import NOON, upgrade
 from tests.catalogue.test_migrations import STEPS, execute, rows, run, state
 from tests.conftest import Client
+from tests.options import make_settings
 from tests.processes import Server, free_port, run_program
 
 from glance_registry.catalogue import schema
 from glance_registry.catalogue.purge import purge
 from glance_registry.model.errors import Conflict
-from glance_registry.settings import Settings
 
 TOMORROW = (
     "ALTER TABLE images ADD COLUMN note VARCHAR(20)",
@@ -41,7 +41,7 @@ def step_to_tomorrow(connection: Connection, since: str = schema.HEAD) -> None:
 
 @pytest.fixture
 def client(database: str) -> Iterator[Client]:
-    client = Client(Settings(database=database, contract="queens"))
+    client = Client(make_settings(database, registry__contract="queens"))
     yield client
     client.close()
 

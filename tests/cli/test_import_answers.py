@@ -14,13 +14,13 @@ from msgspec import structs
 from tests.cli.conftest import Invoke
 from tests.cli.test_export import read
 from tests.conftest import Client
+from tests.options import make_settings
 from tests.speeds import scaled
 
 from glance_registry.catalogue.images import Kept, add_all
 from glance_registry.cli.export_format import read_line
 from glance_registry.model.contract import QUEENS
 from glance_registry.model.image import ACTIVE, Image, Location
-from glance_registry.settings import Settings
 
 LONG_AGO = datetime(2011, 2, 3, 4, 5, 6, tzinfo=UTC)
 ANSWER: dict[str, Any] = {
@@ -234,7 +234,13 @@ def active_images(draw: Any) -> Image:
 
 @pytest.fixture
 def with_locations(sqlite_database: str) -> Iterator[Client]:
-    client = Client(Settings(database=sqlite_database, show_locations=True, show_direct_url=True))
+    client = Client(
+        make_settings(
+            sqlite_database,
+            images__show_multiple_locations=True,
+            images__show_image_direct_url=True,
+        )
+    )
     yield client
     client.close()
 

@@ -31,7 +31,7 @@ RESTORE = """
 import asyncio, os, signal, sys
 from datetime import UTC, datetime
 from pathlib import Path
-from glance_registry.catalogue.restore import restore
+from glance_registry.catalogue.sqlite.restore import restore
 
 def step(name):
     if name == sys.argv[3]:

@@ -15,8 +15,7 @@ from typing import Any
 import pytest
 from tests.compat.test_2011 import DIFFERENCES as DIFFERENCES_OF_2011
 from tests.conftest import Client
-
-from glance_registry.settings import Settings
+from tests.options import make_settings
 
 Json = Any
 
@@ -122,7 +121,14 @@ def _of_errors(theirs: str, ours: str) -> Iterator[str]:
 
 @pytest.mark.parametrize("mode", [NOAUTH, TRUSTED])
 def test_the_recorded_conversation_goes_the_same_way_but_for_the_listed_differences(database: str, mode: str) -> None:
-    client = Client(Settings(database=database, contract="queens", clients="api_servers", identity_mode=IDENTITY[mode]))
+    client = Client(
+        make_settings(
+            database,
+            registry__contract="queens",
+            registry__clients="api_servers",
+            identity__mode=IDENTITY[mode],
+        )
+    )
     replay = Replay(client)
     exchanges = [exchange for exchange in RECORDED if exchange["mode"] == mode]
 

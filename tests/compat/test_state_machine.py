@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, multiple, rule, run_state_machine_as_test
 from sqlalchemy import Connection, delete
 from tests.conftest import Client, identity
+from tests.options import make_settings
 from tests.plain_lists import START, matches, sort_value
 from tests.speeds import scaled
 
 from glance_registry.catalogue.tables import metadata
-from glance_registry.settings import Settings
 
 # Who calls: project, whether an admin (who may change everything), headers.
 CALLERS: dict[str, tuple[str | None, bool, dict[str, str]]] = {
@@ -357,7 +357,12 @@ def test_whatever_callers_do_the_registry_does_what_the_protocol_says(
 ) -> None:
     clock = Clock()
     client = Client(
-        Settings(database=make_database(engine), contract="queens", clients="api_servers", identity_mode="context"),
+        make_settings(
+            make_database(engine),
+            registry__contract="queens",
+            registry__clients="api_servers",
+            identity__mode="context",
+        ),
         now=clock,
     )
     machine = type("BoundMachine", (Machine,), {"client": client, "clock": clock})

@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from tests.conftest import ENGINES, Client
 from tests.figures import Figure
 from tests.fuzz.mutations import Mutator
+from tests.options import make_settings
 from tests.processes import SECONDS, Server, receive_all
 from tests.raw import ask
 from tests.speeds import scaled
 
 from glance_registry.catalogue.integrity import check
 from glance_registry.catalogue.snapshot import snapshot
-from glance_registry.settings import Settings
 
 REQUESTS_A_SEED = 50
 SEEDS = st.integers(0, 2**64)
@@ -58,7 +58,7 @@ def test_no_request_is_answered_with_a_fault_of_ours(
             statuses[answer.status] += 1
             assert answer.status < 500, (seed, sent, answer)
 
-    with closing(Client(Settings(database=url, contract=contract, identity_mode=mode))) as client:
+    with closing(Client(make_settings(url, registry__contract=contract, identity__mode=mode))) as client:
         every_answer_is_below_500()
 
     assert_sound(url)

@@ -19,10 +19,10 @@ from schemathesis.specs.openapi.checks import (
 )
 from tests.api.test_openapi import CHECKS, LABELS
 from tests.figures import Figure
+from tests.options import make_settings
 from tests.speeds import scaled
 
 from glance_registry.app import build
-from glance_registry.settings import Settings
 
 LINKED = [*CHECKS, use_after_free, ensure_resource_availability]
 GO = settings(deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
@@ -32,7 +32,7 @@ GO = settings(deadline=None, database=None, phases=[Phase.generate], suppress_he
 def described(tmp_path: Path, sqlite_template: Path) -> Iterator[Any]:
     """The program, as schemathesis sees it."""
     path = shutil.copy(sqlite_template, tmp_path / "registry.sqlite")
-    settings = Settings(database=f"sqlite:///{path}", allowed_hosts=("testserver",))
+    settings = make_settings(f"sqlite:///{path}", allowed_hosts=("testserver",))
     yield schemathesis.openapi.from_asgi("/openapi.json", build(settings))
     shutdown_lifespans()
 

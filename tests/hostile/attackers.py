@@ -66,6 +66,13 @@ def get(path: str, headers: dict[str, str] | None = None, host: str = "localhost
     return f"GET {path} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in fields.items()) + "\r\n"
 
 
+def put(path: str, body: str, headers: dict[str, str]) -> str:
+    """The text of a PUT of JSON."""
+    fields = {"Host": "localhost", "Content-Type": "application/json", "Content-Length": str(len(body)), **headers}
+    head = f"PUT {path} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    return f"{head}\r\n{body}"
+
+
 class Attackers:
     """A running attack. `outcome` is there when it has ended."""
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from tests.conftest import identity
 from tests.figures import Figure
-from tests.hostile.attackers import Attack, Outcome, attacked, get
+from tests.hostile.attackers import Attack, Outcome, attacked, get, put
 from tests.hostile.conftest import ATTACKER, ENGINE_NAMES, VICTIM, Start
 from tests.hostile.victim import MAX_RATIO, MAX_SECONDS_IN_ALL, ROUNDS, Victim, Waits, watched_memory
 from tests.overload.crowd import MIB
@@ -46,6 +46,8 @@ UNSELECTIVE = (
 )
 """Property filters that match nobody, ranges of sizes, common words: most read far more than they answer."""
 
+CHANGE = '{"image": {"properties": {"changed": "again"}}}'
+
 BIG = identity("big", "member", "mallory")
 BIG_IMAGES = 300
 MAX_BODY = 1_000_000
@@ -70,7 +72,8 @@ class Siege:
 
     def visit(self, server: Server) -> Victim:
         """The victim as a caller of another server over the same catalogue."""
-        victim = Victim(server, self._headers, self._gets, ["/images/detail?limit=10", "/v2/images?limit=10"])
+        lists = ["/images/detail?limit=10", "/v2/images?limit=10"]
+        victim = Victim(server, self._headers, {"GET": self._gets, "list": lists})
         self._victims.append(victim)
         return victim
 
@@ -80,6 +83,13 @@ class Siege:
 
     def note(self, what: str, value: object) -> None:
         self._figure(f"hostile callers, {self._name}: {what}", value)
+
+    def write(self, path: str, body: str) -> None:
+        """Let the victim, from now on, write with every request."""
+        self.victim = Victim(self.server, self._headers, {"write": [path]}, body)
+        self._victims.append(self.victim)
+        self.alone = self.victim.measure()
+        assert not self.victim.refused
 
     def bear(self, name: str, *attacks: Attack) -> list[Outcome]:
         """Let the victim ask during these attacks; note what it waits, and fail when that is too much."""
@@ -154,6 +164,27 @@ def test_four_hundred_sockets_that_scrape_the_metrics(start: Start, besiege: Bes
     siege = besiege(server)
 
     siege.bear("400 that scrape /metrics", attack(server, 400, [get("/metrics")], address="127.0.0.9"))
+
+
+def test_four_hundred_that_write(start: Start, besiege: Besiege) -> None:
+    server = start()
+    siege = besiege(server)
+    own = _register(server, VICTIM)
+    siege.write(f"/images/{own}", CHANGE)
+    theirs = [_register(server, ATTACKER) for _ in range(40)]
+
+    (outcome,) = siege.bear(
+        "400 that write", attack(server, 400, [put(f"/images/{image_id}", CHANGE, ATTACKER) for image_id in theirs])
+    )
+
+    assert outcome.answers.get(200)
+
+
+def _register(server: Server, headers: dict[str, str]) -> str:
+    image = {"name": "changed", "disk_format": "raw", "container_format": "bare", "is_public": False}
+    answer = server.http.post("/images", headers=headers, json={"image": image})
+    assert answer.status_code == 200
+    return str(answer.json()["image"]["id"])
 
 
 def test_a_hundred_lists_of_the_largest_images(start: Start, besiege: Besiege) -> None:

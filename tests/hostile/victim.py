@@ -12,7 +12,7 @@ import statistics
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
@@ -56,12 +56,18 @@ class Waits(NamedTuple):
 
 
 class Victim:
-    """Sends requests on one connection. Whatever is not answered 200 is counted in `refused`."""
+    """Sends requests on one connection, kind after kind: GETs of paths, or with a body PUTs of JSON.
 
-    def __init__(self, server: Server, headers: dict[str, str], gets: Sequence[str], lists: Sequence[str]) -> None:
+    Whatever is not answered 200 is counted in `refused`.
+    """
+
+    def __init__(
+        self, server: Server, headers: dict[str, str], paths: Mapping[str, Sequence[str]], body: str | None = None
+    ) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=TIMEOUT)
         self._headers = headers
-        self._paths = {"GET": gets, "list": lists}
+        self._paths = paths
+        self._body = body
         self.refused: Counter[object] = Counter()
         self._unanswered = 0
 
@@ -92,7 +98,10 @@ class Victim:
         """Milliseconds until the whole answer is there."""
         started = time.perf_counter()
         try:
-            self._connection.request("GET", path, headers=headers)
+            if self._body is None:
+                self._connection.request("GET", path, headers=headers)
+            else:
+                self._connection.request("PUT", path, self._body, {**headers, "Content-Type": "application/json"})
             answer = self._connection.getresponse()
             answer.read()
             outcome: object = answer.status

@@ -12,7 +12,7 @@ from glance_registry.model import access
 from glance_registry.model.access import ANONYMOUS, ANYONE_IS_ADMIN, Caller
 from glance_registry.model.contract import API_SERVERS, QUEENS, USERS
 from glance_registry.model.errors import Forbidden, Invalid, NotFound
-from glance_registry.model.image import PUBLIC, Change, Image
+from glance_registry.model.image import PUBLIC, Image
 from glance_registry.model.member import Member
 
 NOON = datetime(2011, 4, 15, 12, tzinfo=UTC)
@@ -136,7 +136,7 @@ def test_a_project_that_cannot_own_an_image_is_refused() -> None:
     [(ANNA, None, "anna"), (ANNA, "ben", "anna"), (WRITER, "ben", "ben"), (WRITER, None, None)],
 )
 def test_only_a_writer_says_whose_an_image_is(caller: Caller, given: str | None, owner: str | None) -> None:
-    change = Change(fields={"owner": given, "name": "x"})
+    fields = {"owner": given, "name": "x"}
 
     assert access.owner_of_new(caller, given) == owner
-    assert access.permitted(caller, change) == (change if caller.writer else Change(fields={"name": "x"}))
+    assert access.permitted(caller, fields) == (fields if caller.writer else {"name": "x"})

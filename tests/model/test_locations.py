@@ -13,13 +13,13 @@ from glance_registry.model.errors import Conflict, Forbidden, Invalid
 from glance_registry.model.image import Image, Location
 from glance_registry.model.locations import (
     MOST_LOCATIONS,
-    Place,
+    check_may_add_locations,
     check_may_describe_bytes,
-    check_may_place,
     emptied,
     has_credentials,
-    placed,
+    with_locations,
 )
+from glance_registry.model.locations import GivenLocation as Given
 
 NOON = datetime(2011, 4, 15, 12, tzinfo=UTC)
 A, B = "https://a.test/x", "https://b.test/x"
@@ -32,48 +32,52 @@ def image(status: str, **fields: Any) -> Image:
 
 
 def test_a_queued_image_becomes_active_with_what_is_claimed() -> None:
-    after = placed(image("queued"), [Place(url=A, claims={"size": 7, **SHA256}), Place(url=B)])
+    after = with_locations(image("queued"), [Given(url=A, claims={"size": 7, **SHA256}), Given(url=B)])
 
     assert (after.status, after.size, after.os_hash_value) == ("active", 7, "a" * 64)
-    assert [place.url for place in after.locations] == [A, B]
+    assert [location.url for location in after.locations] == [A, B]
 
 
 def test_an_active_image_takes_what_is_known_already_and_a_new_order() -> None:
-    before = placed(image("queued"), [Place(url=A, claims={"size": 7})])
+    before = with_locations(image("queued"), [Given(url=A, claims={"size": 7})])
 
-    after = placed(before, [Place(url=B, claims={"size": 7}), *before.locations])
+    after = with_locations(before, [Given(url=B, claims={"size": 7}), *before.locations])
 
-    assert [place.url for place in after.locations] == [B, A]
+    assert [location.url for location in after.locations] == [B, A]
     assert after.size == 7
 
 
 @pytest.mark.parametrize(
-    ("before", "places", "refusal"),
+    ("before", "given", "refusal"),
     [
-        (image("deactivated"), [Place(url=A)], Conflict),
+        (image("deactivated"), [Given(url=A)], Conflict),
         (image("queued"), [], Forbidden),
-        (image("queued"), [Place(url=A), Place(url=A)], Invalid),
-        (image("queued"), [Place(url=f"{A}/{n}") for n in range(MOST_LOCATIONS + 1)], Invalid),
-        (image("queued"), [Place(url=A, claims={"size": 1}), Place(url=B, claims={"size": 2})], Conflict),
-        (image("queued", size=1), [Place(url=A, claims={"size": 2})], Conflict),
-        (image("active", locations=(Location(A),)), [Place(url=A, claims={"size": 2})], Conflict),
-        (image("queued"), [Place(url=A, claims={"checksum": "z" * 32})], Invalid),
-        (image("queued"), [Place(url=A, claims={"checksum": "a" * 31})], Invalid),
-        (image("queued"), [Place(url=A, claims={"os_hash_algo": "md5", "os_hash_value": "a" * 32})], Invalid),
-        (image("queued"), [Place(url=A, claims={"os_hash_algo": "sha256"})], Invalid),
-        (image("queued"), [Place(url=A, claims={"os_hash_value": "a" * 64})], Invalid),
-        (image("queued"), [Place(url=A, claims={**SHA256, "os_hash_algo": "sha512"})], Invalid),
+        (image("queued"), [Given(url=A), Given(url=A)], Invalid),
+        (image("queued"), [Given(url=f"{A}/{n}") for n in range(MOST_LOCATIONS + 1)], Invalid),
+        (
+            image("queued"),
+            [Given(url=A, claims={"size": 1}), Given(url=B, claims={"size": 2})],
+            Conflict,
+        ),
+        (image("queued", size=1), [Given(url=A, claims={"size": 2})], Conflict),
+        (image("active", locations=(Location(A),)), [Given(url=A, claims={"size": 2})], Conflict),
+        (image("queued"), [Given(url=A, claims={"checksum": "z" * 32})], Invalid),
+        (image("queued"), [Given(url=A, claims={"checksum": "a" * 31})], Invalid),
+        (image("queued"), [Given(url=A, claims={"os_hash_algo": "md5", "os_hash_value": "a" * 32})], Invalid),
+        (image("queued"), [Given(url=A, claims={"os_hash_algo": "sha256"})], Invalid),
+        (image("queued"), [Given(url=A, claims={"os_hash_value": "a" * 64})], Invalid),
+        (image("queued"), [Given(url=A, claims={**SHA256, "os_hash_algo": "sha512"})], Invalid),
     ],
 )
-def test_locations_that_cannot_be_are_refused(before: Image, places: list[Place], refusal: type[Exception]) -> None:
+def test_locations_that_cannot_be_are_refused(before: Image, given: list[Given], refusal: type[Exception]) -> None:
     with pytest.raises(refusal):
-        placed(before, places)
+        with_locations(before, given)
 
 
-def test_a_place_given_again_keeps_its_status_and_gets_the_new_metadata() -> None:
+def test_a_location_given_again_keeps_its_status_and_gets_the_new_metadata() -> None:
     before = image("active", locations=(Location(A, {"zone": "1"}, "pending_delete", 7),))
 
-    (after,) = placed(before, [Place(url=A, metadata={"zone": "2"})]).locations
+    (after,) = with_locations(before, [Given(url=A, metadata={"zone": "2"})]).locations
 
     assert after == Location(A, {"zone": "2"}, "pending_delete", 7)
 
@@ -81,7 +85,7 @@ def test_a_place_given_again_keeps_its_status_and_gets_the_new_metadata() -> Non
 def test_a_claim_that_says_what_is_known_changes_nothing() -> None:
     before = image("active", size=7, locations=(Location(A, id=1),))
 
-    assert placed(before, [Place(url=A, claims={"size": 7})]) == before
+    assert with_locations(before, [Given(url=A, claims={"size": 7})]) == before
 
 
 def test_a_queued_image_can_be_of_no_bytes() -> None:
@@ -135,21 +139,21 @@ def test_who_may_give_an_image_a_location(
     after = replace(before, locations=(Location(url),))
 
     if refusal is None:
-        check_may_place(caller, before, after, SCHEMES)
+        check_may_add_locations(caller, before, after, SCHEMES)
     else:
         with pytest.raises(refusal):
-            check_may_place(caller, before, after, SCHEMES)
+            check_may_add_locations(caller, before, after, SCHEMES)
 
 
 def test_a_location_that_was_there_before_is_nobody_s_act() -> None:
     before = image("active", locations=(Location("file:///old"), Location(A)))
 
-    check_may_place(USER, before, replace(before, locations=before.locations[:1]), SCHEMES)
+    check_may_add_locations(USER, before, replace(before, locations=before.locations[:1]), SCHEMES)
 
 
 def test_a_user_is_told_of_no_scheme_but_those_that_users_may_name() -> None:
     with pytest.raises(Forbidden, match=r"^A location here must begin with http: or https:\.$"):
-        check_may_place(USER, image("queued"), image("queued", locations=(Location(STORE),)), SCHEMES)
+        check_may_add_locations(USER, image("queued"), image("queued", locations=(Location(STORE),)), SCHEMES)
 
 
 @pytest.mark.parametrize(

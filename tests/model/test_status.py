@@ -5,10 +5,11 @@ from datetime import UTC, datetime
 
 import pytest
 
+from glance_registry.model.changes import Deactivate, Reactivate, apply
 from glance_registry.model.contract import QUEENS
 from glance_registry.model.errors import Conflict, Forbidden, Invalid
 from glance_registry.model.image import Image
-from glance_registry.model.status import TRANSITIONS, deactivated, moved, reactivated
+from glance_registry.model.status import TRANSITIONS, moved
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 ALLOWED = {("queued", "active"), ("active", "deactivated"), ("deactivated", "active")} | {
@@ -43,9 +44,9 @@ def test_an_image_without_a_format_does_not_become_active(missing: str) -> None:
 
 @pytest.mark.parametrize("before", TRANSITIONS)
 def test_only_an_active_image_is_deactivated_and_only_such_a_one_reactivated(before: str) -> None:
-    for step, after in ((deactivated, "deactivated"), (reactivated, "active")):
+    for change, after in ((Deactivate(), "deactivated"), (Reactivate(), "active")):
         if before in ("active", "deactivated"):
-            assert step(image(before)).status == after
+            assert apply(image(before), [change], NOW).status == after
         else:
             with pytest.raises(Forbidden, match=before):
-                step(image(before))
+                apply(image(before), [change], NOW)

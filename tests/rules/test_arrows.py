@@ -2,17 +2,21 @@
 """Who may import whom (`design.md`): app, cli -> api -> catalogue -> model, and api -> model. Nothing points back."""
 
 import ast
-from itertools import combinations
+import re
+from itertools import combinations, permutations
 
 import pytest
 from tests.rules.source import MODULES, Module, foreign, ours
+
+from glance_registry.api.routes import DIALECTS
+from glance_registry.api.v2.routes import ABSENT
 
 ARROWS = {
     "": set(),
     "__main__": {"cli"},
     "cli": {"cli", "app", "api", "catalogue", "model", "settings", "log"},
     "app": {"api", "catalogue", "model", "settings", "log"},
-    "api": {"api", "catalogue", "model"},
+    "api": {"api", "catalogue", "model", "settings"},
     "catalogue": {"catalogue", "model"},
     "settings": {"model"},
     "log": set(),
@@ -101,11 +105,41 @@ def _both_ways(pair: tuple[str, str], imports: dict[str, set[str]]) -> bool:
     return other in imports[one] and one in imports[other]
 
 
+DIALECT_PACKAGES = ("api.registry", "api.v2", "api.ui")
+SHELL = [module for module in MODULES if re.fullmatch(r"api\.\w+", module.name) and module.name not in DIALECT_PACKAGES]
+
+
 def test_the_dialects_do_not_know_each_other() -> None:
+    """The pages are a view of the Images API, and use what it has; nothing else looks into another dialect."""
     for module in MODULES:
-        for one, other in (("api.registry", "api.v2"), ("api.v2", "api.registry")):
-            if module.name.startswith(one):
+        for one, other in permutations(DIALECT_PACKAGES, 2):
+            if module.name.startswith(one) and (one, other) != ("api.ui", "api.v2"):
                 assert not any(name.startswith(other) for name in ours(module)), module.name
+
+
+@pytest.mark.parametrize("module", SHELL, ids=lambda module: module.name)
+def test_the_shell_knows_no_dialect(module: Module) -> None:
+    """`api.routes` only lists them."""
+    if module.name != "api.routes":
+        assert not [name for name in ours(module) if name.startswith(DIALECT_PACKAGES)]
+    texts = [node.value for node in ast.walk(module.tree) if isinstance(node, ast.Constant)]
+    told = [text for text in texts if isinstance(text, str) and not _is_docstring(text, module.tree)]
+    assert not [text for text in told for word in WORDS_OF_DIALECTS if word in text]
+
+
+WORDS_OF_DIALECTS = {
+    *(dialect.prefix for dialect in DIALECTS if dialect.prefix),
+    *(part.not_found for dialect in DIALECTS for part in dialect.path_parts.values()),
+    *ABSENT.values(),
+    *("/images", "/shared-images", "/versions", "tenants"),
+}
+
+
+def _is_docstring(text: str, tree: ast.Module) -> bool:
+    return any(
+        isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and node.value.value == text
+        for node in ast.walk(tree)
+    )
 
 
 def test_no_flag_of_a_dialect_reaches_below_the_api() -> None:

@@ -45,11 +45,29 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_settings_that_a_page_names_exist(page: Path) -> None:
     known = {f"[{setting.group}] {setting.name}" for setting in SETTINGS}
-    known |= {f"[{group}] {name}" for setting in SETTINGS for group, name in setting.old_names}
+    known |= {f"[{group}] {name}" for setting in SETTINGS for group, name in setting.option.old_names}
 
     named = set(re.findall(r"`(\[[a-zA-Z]+\] [a-z_]+)", page.read_text()))
 
     assert named <= known
+
+
+def records() -> list[tuple[str, str]]:
+    """The headings and texts of the records in decisions.md."""
+    parts = (DOCS / "decisions.md").read_text().split("\n## ")[1:]
+    return [(heading, text) for heading, _, text in (part.partition("\n") for part in parts)]
+
+
+@pytest.mark.parametrize(("heading", "text"), records(), ids=[heading for heading, _ in records()])
+def test_a_record_has_a_date_and_three_paragraphs(heading: str, text: str) -> None:
+    assert re.match(r"\d{4}-\d\d-\d\d \w", heading)
+    assert re.findall(r"^\*\*(\w+)\.\*\*", text, re.MULTILINE) == ["Context", "Decision", "Consequences"]
+
+
+def test_records_are_sorted_by_date() -> None:
+    dates = [heading[:10] for heading, _ in records()]
+
+    assert dates == sorted(dates)
 
 
 def test_make_targets_in_the_readme_exist() -> None:

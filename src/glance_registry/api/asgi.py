@@ -1,26 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ASGI application: finds the route and the caller, runs the handler, turns errors into answers, keeps count."""
+"""The ASGI application: finds route and caller, runs the handler, answers errors, counts and logs requests."""
 
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from http import HTTPStatus
 from os import urandom
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
 from glance_registry.api.cross_site import SAFE, check_site
-from glance_registry.api.errors import answer_error, answer_failure
+from glance_registry.api.dialect import Access, Dialect
+from glance_registry.api.errors import error_headers, failure_sentence, status_of
 from glance_registry.api.failures import Failures, request_outages
 from glance_registry.api.host_check import HostCheck
 from glance_registry.api.identity import Identify
 from glance_registry.api.patience import Patience
 from glance_registry.api.request import Registry, Request
-from glance_registry.api.responses import Answer
-from glance_registry.api.routing import Access, Route, Router
-from glance_registry.api.ui.errors import error_page, failure_page
-from glance_registry.api.ui.render import PATH
+from glance_registry.api.responses import Answer, Header
+from glance_registry.api.routing import Router
 from glance_registry.catalogue.outages import Outages
 from glance_registry.catalogue.slots import caller_key
 from glance_registry.model.access import ANONYMOUS, Caller, check_may_write
@@ -30,13 +30,12 @@ log = logging.getLogger(__name__)
 
 # A client's own request id is echoed and logged only when it cannot break a header or a log line.
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
-# What images are called is never a page, whatever a browser takes it for.
+# A browser must not take an answer with names of images for a page of HTML.
 _NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 NO_ROUTE = "-"
-_JSON = "application/json"
 
 MAX_PART_BYTES = 262_144
-"""Of a body, in one message to the server: what it copies into its buffer while the client reads."""
+"""Bytes of a body in one message to the server, which copies them into a buffer of its own."""
 
 
 class Application:
@@ -47,20 +46,20 @@ class Application:
         open_registry: Callable[[], Awaitable[Registry]],
         check_host: HostCheck,
         identify: Identify,
-        routes: Iterable[Route],
+        dialects: Iterable[Dialect],
         outages: Outages | None = None,
     ) -> None:
         self._open_registry = open_registry
         self._check_host = check_host
         self._identify = identify
-        self._router = Router(routes)
+        self._router = Router(dialects)
         self._registry: Registry | None = None
         self._patience = Patience()
         self._failures = Failures(outages or request_outages())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await self._live(receive, send)
+            await self._lifespan(receive, send)
         elif scope["type"] == "http":
             await self._serve(scope, receive, send)
 
@@ -71,7 +70,7 @@ class Application:
         return self._registry
 
     def stop(self) -> None:
-        """The program was told to stop: requests that only read are given up soon. Call it on the event loop."""
+        """Cancel requests that only read, after a short time. Call it on the event loop when the program stops."""
         self._patience.stop()
 
     async def close(self) -> None:
@@ -81,7 +80,7 @@ class Application:
                 self._registry.request_log.flush()
             self._registry = None
 
-    async def _live(self, receive: Receive, send: Send) -> None:
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
         """ASGI's lifespan: open before the first request, close after the last one."""
         while True:
             message = await receive()
@@ -101,7 +100,7 @@ class Application:
         started = time.perf_counter()
         registry = await self.open()
         method = scope["method"]
-        accept, request_id = _read_headers(scope)
+        request_id = _request_id(scope)
         route, route_path, since = None, NO_ROUTE, self._failures.clock()
         try:
             self._check_host(scope)
@@ -125,11 +124,11 @@ class Application:
         except RegistryError as error:
             registry.metrics.count_error(error.code)
             self._failures.failed(error, route, request_id.decode(), registry)
-            answer = error_page(error) if _is_page(scope) else answer_error(error, accept)
+            answer = self._error(scope, status_of(error), str(error), error_headers(error))
         except Exception:
             failed = request_id.decode()
             log.exception("request %s failed", failed, extra={"fields": {"request_id": failed}})
-            answer = failure_page(failed) if _is_page(scope) else answer_failure(failed, accept)
+            answer = self._error(scope, HTTPStatus.INTERNAL_SERVER_ERROR, failure_sentence(failed))
         answer.raw_headers += (_NO_SNIFFING, answer.cache_control, (b"x-openstack-request-id", request_id))
         await _send(answer, method, send)
         seconds = time.perf_counter() - started
@@ -137,9 +136,13 @@ class Application:
         if registry.request_log is not None:
             registry.request_log.add(request_id.decode(), method, route_path, answer.status_code, seconds)
 
+    def _error(self, scope: Scope, status: HTTPStatus, sentence: str, headers: Sequence[Header] = ()) -> Answer:
+        """The answer to a request that failed, as the dialect of its path renders it."""
+        return self._router.dialect_of(scope["path"]).render_error(status, sentence, headers, _accept(scope))
+
 
 def _key(scope: Scope, caller: Caller) -> str:
-    """Whose requests share what the database does for one caller: those of a project, else of a user or address."""
+    """The key under which requests share one caller's turns: the project, else the user, else the address."""
     if caller.project:
         return f"project {caller.project}"
     if caller.user:
@@ -154,21 +157,18 @@ def _why_not_started(error: Exception) -> str:
     return "The start failed; the line before says why."
 
 
-def _is_page(scope: Scope) -> bool:
-    return bool(scope["path"].startswith(PATH))
+def _accept(scope: Scope) -> str:
+    """The request's Accept header; the last one if there are several."""
+    return next((value.decode("latin-1") for name, value in reversed(scope["headers"]) if name == b"accept"), "")
 
 
-def _read_headers(scope: Scope) -> tuple[str, bytes]:
-    """The request's Accept header, and its id: the client's if it is a sane one, else a new one."""
-    accept, request_id = "", b""
+def _request_id(scope: Scope) -> bytes:
+    """The client's own request id if it has the right form, else a new one."""
+    request_id = b""
     for name, value in scope["headers"]:
-        if name == b"accept":
-            accept = value.decode("latin-1")
-        elif name == b"x-openstack-request-id" and _REQUEST_ID.fullmatch(value):
+        if name == b"x-openstack-request-id" and _REQUEST_ID.fullmatch(value):
             request_id = value
-    if scope["path"].startswith("/v2"):
-        accept = _JSON  # Compat: clients of the Images API read errors in JSON, and do not say so.
-    return accept, request_id or _new_request_id()
+    return request_id or _new_request_id()
 
 
 def _new_request_id() -> bytes:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Requests that a browser sends for the page of another site.
 
-A browser adds by itself what lets its user in here: a password that it knows, a cookie, or only the address it runs
-at. What such a request would change is refused. Other clients send neither of the headers that this looks at.
+A browser adds its user's credentials by itself: a password that it knows, a cookie, or only its own address. Changes by
+such requests are refused. Other clients send neither of the headers that are checked here.
 Source: Fetch Metadata Request Headers, section 2; RFC 6454, section 7.
 """
 

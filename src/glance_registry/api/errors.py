@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Error class to HTTP status, and the body that says what went wrong."""
+"""Error class to HTTP status and headers, and the usual bodies of errors."""
 
+from collections.abc import Sequence
 from http import HTTPStatus
 
-from glance_registry.api.responses import Answer, json_answer, text_answer
+from glance_registry.api.responses import Answer, Header, json_answer, text_answer
 from glance_registry.model.errors import (
     Conflict,
     Forbidden,
     Invalid,
     NotFound,
+    PreconditionFailed,
     RegistryError,
     StorageFull,
     TooLarge,
@@ -28,13 +30,13 @@ class MethodNotAllowed(RegistryError):
 
 
 class RequestTimeout(RegistryError):
-    """The request did not come to its end within the time that a setting allows; its connection is closed."""
+    """The request was not complete within the time that a setting allows; its connection is closed."""
 
     code = "request-timeout"
 
 
 class ClientGone(RegistryError):
-    """The client closed its connection before it had its answer: nobody reads this."""
+    """The client closed its connection before the answer; nobody reads this one."""
 
     code = "client-gone"
 
@@ -43,7 +45,7 @@ class ClientGone(RegistryError):
 
 
 class UnsupportedType(RegistryError):
-    """The body's Content-Type is none of those that are understood here, which `accepted` are."""
+    """The body's Content-Type is not supported; `accepted` are those that are."""
 
     code = "unsupported-type"
 
@@ -59,19 +61,13 @@ class Misdirected(RegistryError):
 
 
 class TooManyAttempts(RegistryError):
-    """Too many wrong passwords, or too many at once, from this address; it may try again after some seconds."""
+    """Too many wrong passwords, or too many at once, from this address; `seconds` says when to try again."""
 
     code = "too-many-attempts"
 
     def __init__(self, sentence: str, seconds: int) -> None:
         super().__init__(sentence)
         self.seconds = seconds
-
-
-class PreconditionFailed(RegistryError):
-    """The thing is not in the state that the caller's If-Match names: somebody else changed it."""
-
-    code = "precondition-failed"
 
 
 STATUSES: dict[type[RegistryError], HTTPStatus] = {
@@ -95,44 +91,46 @@ STATUSES: dict[type[RegistryError], HTTPStatus] = {
 RETRY_AFTER_SECONDS = 1
 
 
-def answer_error(error: RegistryError, accept: str) -> Answer:
-    """The answer to a request that failed: JSON when the caller accepts it by name, else the sentence as text."""
-    return with_headers(error, error_body(status_of(error), str(error), accept))
-
-
 def status_of(error: RegistryError) -> HTTPStatus:
     return next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
 
 
-def with_headers(error: RegistryError, answer: Answer) -> Answer:
-    """An answer that says what went wrong, with the headers that belong to that."""
+def error_headers(error: RegistryError) -> list[Header]:
+    """The headers of an error, the same for every dialect."""
+    headers: list[Header] = []
     if isinstance(error, MethodNotAllowed):
-        answer.raw_headers.append((b"allow", ", ".join(error.allowed).encode()))
+        headers.append((b"allow", ", ".join(error.allowed).encode()))
     if isinstance(error, UnsupportedType) and error.accepted:
-        answer.raw_headers.append((b"accept-patch", ", ".join(error.accepted).encode()))
+        headers.append((b"accept-patch", ", ".join(error.accepted).encode()))
     if isinstance(error, Unauthorized) and error.challenge:
-        answer.raw_headers.append((b"www-authenticate", error.challenge.encode()))
+        headers.append((b"www-authenticate", error.challenge.encode()))
     if isinstance(error, RequestTimeout):
         # RFC 9110, section 15.5.9: "the server SHOULD send the "close" connection option".
-        answer.raw_headers.append((b"connection", b"close"))
+        headers.append((b"connection", b"close"))
     if isinstance(error, TooManyAttempts):
-        answer.raw_headers.append((b"retry-after", str(error.seconds).encode()))
+        headers.append((b"retry-after", str(error.seconds).encode()))
     if status_of(error) is HTTPStatus.SERVICE_UNAVAILABLE:
-        answer.raw_headers.append((b"retry-after", str(RETRY_AFTER_SECONDS).encode()))
-    return answer
-
-
-def answer_failure(request_id: str, accept: str) -> Answer:
-    """The answer when the fault is ours."""
-    return error_body(HTTPStatus.INTERNAL_SERVER_ERROR, failure_sentence(request_id), accept)
+        headers.append((b"retry-after", str(RETRY_AFTER_SECONDS).encode()))
+    return headers
 
 
 def failure_sentence(request_id: str) -> str:
-    """What is said when the fault is ours: nothing of the cause leaves the log."""
+    """The sentence of a 500. The cause is in the log alone."""
     return f"The registry failed to answer; its log has the cause under {request_id}."
 
 
-def error_body(status: HTTPStatus, sentence: str, accept: str) -> Answer:
+def negotiated_error(status: HTTPStatus, sentence: str, headers: Sequence[Header], accept: str) -> Answer:
+    """An error in JSON when the client accepts that by name, else the sentence as text."""
     if "application/json" in accept.lower():
-        return json_answer({"error": {"code": status.value, "title": status.phrase, "message": sentence}}, status)
-    return text_answer(sentence + "\n", status)
+        return json_error(status, sentence, headers, accept)
+    return text_answer(sentence + "\n", status, headers)
+
+
+def json_error(
+    status: HTTPStatus,
+    sentence: str,
+    headers: Sequence[Header],
+    accept: str,  # noqa: ARG001 - a `RenderError`
+) -> Answer:
+    """An error in JSON, also for clients that do not say that they accept it."""
+    return json_answer({"error": {"code": status.value, "title": status.phrase, "message": sentence}}, status, headers)

@@ -1,27 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why requests are answered with 503 and 507: in the log, once for each cause, and never in the answer."""
+"""The causes of answers 503 and 507: in the log, once for each cause, and never in the answer."""
 
 from glance_registry.api.cross_site import SAFE
+from glance_registry.api.dialect import Access, Route
 from glance_registry.api.errors import status_of
 from glance_registry.api.request import Registry
-from glance_registry.api.routing import Access, Route
 from glance_registry.catalogue.causes import Database
 from glance_registry.catalogue.outages import Outages
 from glance_registry.model.errors import IdentityUnavailable, RegistryError
 
 IDENTITY, CALLERS = "identity", "callers"
-"""What knows the callers does not answer; too many callers, or no list of them."""
+"""Kinds of outages: Keystone does not answer; too many callers, or no list of them."""
 
 _NOWHERE = Database("")
 
 
 def request_outages() -> Outages:
-    """What fails, of all requests of a process."""
+    """The outages of a process, told to the log."""
     return Outages("requests fail", "requests work again")
 
 
 class Failures:
-    """Tells the log of failures, with the request of the first."""
+    """Logs outages, each with the request that failed first."""
 
     def __init__(self, outages: Outages) -> None:
         self._outages = outages
@@ -43,12 +43,12 @@ class Failures:
         self._outages.failed(kind, f"{error} {cause}", fields)
 
     def worked(self, route: Route, since: float) -> None:
-        """A request was answered as its caller wanted."""
+        """A request succeeded."""
         if not self._outages.is_open:
             return
         kind = _kind(route)
-        for done in ("read", "write") if kind == "write" else (kind,):
-            self._outages.worked(done, since)
+        for working in ("read", "write") if kind == "write" else (kind,):
+            self._outages.worked(working, since)
         if route.access is not Access.OPEN:
             self._outages.worked(CALLERS, since)
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What operators ask: does it live, what has it done, what does it speak."""
+"""What operators and monitoring ask, whichever APIs are served: health, metrics, the API's description."""
 
+from glance_registry.api.dialect import Access, Dialect, route
 from glance_registry.api.networks import is_within
 from glance_registry.api.request import Request
 from glance_registry.api.responses import Answer, text_answer
@@ -14,7 +15,7 @@ async def check_health(request: Request) -> Answer:
 
 
 async def show_metrics(request: Request) -> Answer:
-    """What the program has done since it started, for Prometheus."""
+    """Counters since the program started, for Prometheus."""
     if not is_within(request.address, request.registry.metrics_networks):
         raise Forbidden("Metrics are not shown to this address; [metrics] allowed_addresses says to which.")
     metrics = request.registry.metrics
@@ -25,3 +26,13 @@ async def show_metrics(request: Request) -> Answer:
 async def show_openapi(request: Request) -> Answer:
     """This API as an OpenAPI 3.1 document."""
     return Answer(request.registry.openapi(), b"application/json")
+
+
+DIALECT = Dialect(
+    name="operation",
+    routes=(
+        route("GET", "/healthcheck", check_health, Access.OPEN, "text/plain"),
+        route("GET", "/metrics", show_metrics, Access.OPEN, "text/plain"),
+        route("GET", "/openapi.json", show_openapi, Access.OPEN, "application/json"),
+    ),
+)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Under which names the registry is served: the check of each request's Host header.
+"""The check of each request's Host header: the names under which the registry is served.
 
 A page of another site can let its own name lead to 127.0.0.1 (DNS rebinding). A browser then sends that page's requests
 here as if they were its own site's, but still with that name in Host. Source: RFC 9110, sections 7.2 and 15.5.20; RFC
@@ -19,11 +19,11 @@ from glance_registry.api.errors import Misdirected
 from glance_registry.model.errors import Invalid
 
 MAX_REMEMBERED_HOSTS = 256
-"""Values of Host that passed and need not be looked at again."""
+"""Checked values of Host that are remembered."""
 
 _NAME = re.compile(r"[a-z0-9._-]{1,255}")
 _HOST = re.compile(r"(?:([A-Za-z0-9._-]{1,255})|\[([0-9A-Fa-f:.]{2,45})\])(?::\d{0,5})?")
-# Servers name the version of HTTP/1.0 in both ways.
+# Servers write the version of HTTP/1.0 as one or the other.
 _WITHOUT_HOST = frozenset({"1", "1.0"})
 
 
@@ -64,8 +64,8 @@ class HostCheck:
 def check_for(mode_none: bool, host: str, allowed_hosts: Iterable[str], public_endpoint: str) -> HostCheck:
     """The check for these settings. Raises Invalid for a name that cannot be one.
 
-    Where whoever reaches the port is an admin and only this machine's programs do, a browser must not be made to. There
-    names are always checked, elsewhere when the operator has named some.
+    In mode none on loopback every program of this machine is an admin, and a web page must not use the browser for
+    that: there names are always checked. Elsewhere they are checked when the operator has named some.
     """
     names = list(allowed_hosts)
     if not names and not (mode_none and is_loopback(host)):

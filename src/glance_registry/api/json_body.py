@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a request's body to values of known shape, or a sentence that says what is wrong with it."""
+"""From a request's body to typed values, or an error that says what is wrong with it."""
 
 import re
 from typing import Any, TypeVar
@@ -10,8 +10,8 @@ from glance_registry.model.errors import Invalid
 
 T = TypeVar("T")
 
-DEEPEST = 64
-"""Levels of nesting in a body: what is kept must be read again wherever the interpreter's stack ends."""
+MAX_NESTING = 64
+"""Levels of nesting in a body, so few that no reader's stack overflows."""
 
 _TRUTHS = {
     **dict.fromkeys(("true", "t", "yes", "on", "1"), True),
@@ -42,8 +42,8 @@ def _read_json(body: bytes) -> Any:
         raise Invalid(f"The body is not valid JSON: {error}.") from None
     except RecursionError:
         raise Invalid("The body is not valid JSON: it is nested too deeply.") from None
-    if body.count(b"{") + body.count(b"[") > DEEPEST and _is_deeper_than(DEEPEST, value):
-        raise Invalid(f"The body is nested more than {DEEPEST} levels deep.")
+    if body.count(b"{") + body.count(b"[") > MAX_NESTING and _is_deeper_than(MAX_NESTING, value):
+        raise Invalid(f"The body is nested more than {MAX_NESTING} levels deep.")
     if b"\\u0000" in body:
         _refuse_nul(value)
     return value
@@ -63,7 +63,7 @@ def read_switch(given: Any) -> Any:
 
 
 def _is_deeper_than(levels: int, value: Any) -> bool:
-    """Without recursion: the stack is what this protects."""
+    """Without recursion, since deep values would overflow the stack."""
     nested = [value]
     for _ in range(levels):
         inside = (item.values() if isinstance(item, dict) else item for item in nested)
@@ -72,7 +72,7 @@ def _is_deeper_than(levels: int, value: Any) -> bool:
 
 
 def _refuse_nul(value: Any, field: str = "body") -> None:
-    """PostgreSQL cannot keep a NUL and no header can carry one."""
+    """PostgreSQL cannot store a NUL and no header can carry one."""
     if isinstance(value, str) and "\0" in value:
         raise Invalid(f"Field '{field}' holds a NUL character.")
     if isinstance(value, list):

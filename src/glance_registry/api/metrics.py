@@ -31,7 +31,7 @@ COUNT_IMAGES_EVERY = 60
 """Seconds for which a count of the images is good: counting reads the whole table."""
 
 RENDER_EVERY = 1
-"""Seconds for which all scrapes are sent the same text: to make it takes a hundred times as long as to send it."""
+"""Seconds for which all scrapes get the same text: to render it takes a hundred times as long as to send it."""
 
 COUNT_AGAIN_AFTER = 5
 """Seconds after a count that failed."""
@@ -83,7 +83,7 @@ class Metrics:
         self._clock = clock
         self._text, self._render_at = b"", float("-inf")
         several = _have_files(os.environ.get("PROMETHEUS_MULTIPROC_DIR"))
-        # prometheus_client chose where values live when it was loaded.
+        # prometheus_client chose the class of values when it was loaded.
         values.ValueClass = values.MultiProcessValue() if several else values.MutexValue  # type: ignore[no-untyped-call]
         own = CollectorRegistry()
         self._requests = Counter(
@@ -117,7 +117,7 @@ class Metrics:
             self._database_errors.labels(code)
         self._exposed = own
         if several:
-            # Each worker keeps its counters in a file there; whichever is asked adds them up.
+            # Each worker counts in a file of its own; the one that answers adds them up.
             self._exposed = CollectorRegistry()
             MultiProcessCollector(self._exposed)  # type: ignore[no-untyped-call]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lists of addresses and networks in the settings, and whether an address is in one."""
+"""Addresses and networks of the settings, and the check whether an address is among them."""
 
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Requests that take long are given up when their client has gone, and when the program stops."""
+"""Cancels long requests when their client has gone, and when the program stops."""
 
 import asyncio
 from types import TracebackType
@@ -10,14 +10,14 @@ from glance_registry.api.errors import ClientGone
 from glance_registry.model.errors import RegistryError, Unavailable
 
 LOOK_AFTER_SECONDS = 0.2
-"""How long a request runs before its client is watched: most are answered by then, and to watch costs time."""
+"""A request runs so long before its client is watched: most are answered by then, and watching costs time."""
 
 STOP_SECONDS = 2
-"""How long requests that only read may go on after the program was told to stop."""
+"""Requests that only read may go on so long after the program was told to stop."""
 
 
 class Patience:
-    """Which requests of one program take long. Only those that change nothing: a write must come to its end."""
+    """The long requests of one program that only read; a write is never cancelled."""
 
     def __init__(self) -> None:
         self._watches: set[Watch] = set()
@@ -31,7 +31,7 @@ class Patience:
         return Watch(self, receive)
 
     def stop(self) -> None:
-        """The program was told to stop: give up soon what still runs then."""
+        """Cancel what still runs in `STOP_SECONDS`."""
         asyncio.get_running_loop().call_later(STOP_SECONDS, self._stop_all)
 
     def _stop_all(self) -> None:

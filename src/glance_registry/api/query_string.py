@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The parameters of a query string, as values of known shape, or a sentence that says what is wrong with one."""
+"""From a query string to typed parameters, or an error that says what is wrong with one."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ def read_pairs(query_string: bytes) -> list[tuple[str, str]]:
     return pairs
 
 
-def read_text(name: str, given: str) -> str:  # noqa: ARG001 - the shape of a reader
+def read_text(name: str, given: str) -> str:  # noqa: ARG001 - the signature of a reader
     return given
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a handler is given."""
+"""The argument of every handler: one request, and what all requests share."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
@@ -13,17 +13,22 @@ from starlette.types import Receive, Scope
 from glance_registry.api.errors import RequestTimeout
 from glance_registry.api.metrics import Metrics
 from glance_registry.api.networks import Network
-from glance_registry.api.v2.offer import Offer
+from glance_registry.api.render_cache import RenderCache
+from glance_registry.catalogue import images
 from glance_registry.catalogue.base import Catalogue
 from glance_registry.model.access import Caller
+from glance_registry.model.changes import ANY, Change, Precondition
 from glance_registry.model.contract import Contract
 from glance_registry.model.errors import Invalid, TooLarge
+from glance_registry.model.image import Image
+from glance_registry.model.rules import Rules
+from glance_registry.settings import Settings
 
 T = TypeVar("T")
 
 
 class RequestLog(Protocol):
-    """Where one line for each request goes."""
+    """The log of requests, one line each."""
 
     def add(self, request_id: str, method: str, route: str, status: int, seconds: float) -> None: ...
 
@@ -33,31 +38,27 @@ class RequestLog(Protocol):
 
 
 class Registry(Struct, frozen=True, kw_only=True):
-    """What every request of one program shares. Time and ids come from outside, so that tests can choose them."""
+    """What all requests of one program share. Tests choose its time and ids."""
 
     catalogue: Catalogue
+    settings: Settings
     contract: Contract
-    offer: Offer
-    default_page: int
-    largest_page: int
-    largest_body: int
-    """In bytes."""
-    body_seconds: float
-    """How long a body may take to come."""
-    most_images: int
-    """Of one owner; 0: as many as it likes."""
+    """The one that the settings name, with their limits."""
+    prepared: Mapping[type[Any], Any]
+    """What dialects have made of the settings at the start, by its type."""
     metrics: Metrics
     metrics_networks: tuple[Network, ...]
-    """From where the metrics may be asked for."""
+    """Addresses that may read the metrics."""
     openapi: Callable[[], bytes]
     """The API's description as it is sent, made when it is first asked for."""
+    render_cache: RenderCache
     request_log: RequestLog | None = None
     now: Callable[[], datetime]
     new_id: Callable[[], str]
 
 
 class Request(StarletteRequest):
-    """One request: who calls, with which parts of the path."""
+    """One request, with its caller and the variable parts of its path."""
 
     def __init__(self, scope: Scope, receive: Receive, registry: Registry, parts: dict[str, str]) -> None:
         super().__init__(scope, receive)
@@ -71,13 +72,20 @@ class Request(StarletteRequest):
 
     @property
     def address(self) -> str:
-        """Where the request comes from; empty when the server does not know."""
+        """The client's IP address; empty when the server does not know it."""
         return self.client.host if self.client else ""
 
-    async def brings_bytes(self) -> bool:
-        """Whether there is anything in the body; it is read no further than to its first byte.
+    async def change_image(self, changes: Sequence[Change], rules: Rules, condition: Precondition = ANY) -> Image:
+        """The image that the path names after these changes. Raises what `images.change` raises."""
+        registry = self.registry
+        return await registry.catalogue.write(
+            images.change, self.image_id, changes, registry.now(), self.caller, rules, condition
+        )
 
-        Raises RequestTimeout when neither that nor the end comes in time, Invalid when the client goes away before.
+    async def has_body(self) -> bool:
+        """Whether the body is not empty; it is read no further than to its first byte.
+
+        Raises RequestTimeout when neither that nor the end comes in time, Invalid when the client disconnects.
         """
         return await self._in_time(self._find_byte())
 
@@ -100,7 +108,7 @@ class Request(StarletteRequest):
                 return False
 
     async def _read(self) -> bytes:
-        largest = self.registry.largest_body
+        largest = self.registry.settings.max_request_body_size
         declared = self.headers.get("content-length", "0")
         if declared.isascii() and declared.isdigit() and int(declared[:20]) > largest:
             raise TooLarge(f"The body is larger than {largest} bytes.")
@@ -119,7 +127,7 @@ class Request(StarletteRequest):
                 return b"".join(chunks)
 
     async def _in_time(self, reading: Coroutine[Any, Any, T]) -> T:
-        seconds = self.registry.body_seconds
+        seconds = self.registry.settings.limits.request_timeout
         try:
             async with asyncio.timeout(seconds):
                 return await reading

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a handler returns: a response whose headers are bytes already."""
+"""The answers that handlers return. Their headers are bytes already."""
 
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -16,10 +16,10 @@ class Answer(Response):
     """A whole answer in memory. Header values may be any UTF-8, which Starlette's own class cannot hold."""
 
     following: AsyncIterator[bytes] | None = None
-    """What comes after `body`, when the whole would be too large to hold; the answer then has no Content-Length."""
+    """The rest of a body that is too large for memory; the answer then has no Content-Length."""
 
     cache_control = (b"cache-control", b"private, no-cache")
-    """What one caller sees another may not: no shared cache keeps it, and the caller's own asks with the ETag."""
+    """An answer is for one caller: shared caches must not store it, and the caller's own must revalidate it."""
 
     def __init__(self, body: bytes, content_type: bytes, status: int = 200, headers: Sequence[Header] = ()) -> None:
         self.body = body
@@ -49,8 +49,8 @@ def streamed_answer(first: bytes, following: AsyncIterator[bytes]) -> Answer:
     return answer
 
 
-def text_answer(text: str, status: int = 200) -> Answer:
-    return Answer(text.encode(errors="replace"), b"text/plain; charset=utf-8", status)
+def text_answer(text: str, status: int = 200, headers: Sequence[Header] = ()) -> Answer:
+    return Answer(text.encode(errors="replace"), b"text/plain; charset=utf-8", status, headers)
 
 
 def empty_answer() -> Answer:

@@ -1,20 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The whole API as one table. 405, `Allow` and the OpenAPI document come from it, and tests walk it."""
+"""All dialects, and the whole API as one table: for the documentation, and for tests that walk it."""
 
-from glance_registry.api import health
-from glance_registry.api.registry.routes import ROUTES as REGISTRY
-from glance_registry.api.routing import Access, Route, route
-from glance_registry.api.v2.routes import ROUTES as IMAGES
+from glance_registry.api.dialect import Access, Route
+from glance_registry.api.health import DIALECT as OPERATION
+from glance_registry.api.registry.routes import DIALECT as REGISTRY
+from glance_registry.api.ui.routes import DIALECT as PAGES
+from glance_registry.api.v2.routes import DIALECT as IMAGES
 
-__all__ = ["OPERATION", "ROUTES", "Access", "Route"]
+__all__ = ["DIALECTS", "IMAGES", "OPERATION", "PAGES", "REGISTRY", "ROUTES", "Access", "Route"]
 
-OPEN = Access.OPEN
+DIALECTS = (OPERATION, REGISTRY, IMAGES, PAGES)
 
-OPERATION = (
-    route("GET", "/healthcheck", health.check_health, OPEN, "text/plain"),
-    route("GET", "/metrics", health.show_metrics, OPEN, "text/plain"),
-    route("GET", "/openapi.json", health.show_openapi, OPEN, "application/json"),
-)
-"""What operators ask, whichever APIs are switched on."""
-
-ROUTES = (*OPERATION, *REGISTRY, *IMAGES)
+ROUTES = tuple(route for dialect in DIALECTS if dialect.described for route in dialect.routes)
+"""What the API's description has: all but the pages for people."""

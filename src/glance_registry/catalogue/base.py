@@ -14,6 +14,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from sqlalchemy import Connection
 
 from glance_registry.catalogue.causes import Database
+from glance_registry.catalogue.image_cache import ImageCache
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -28,6 +29,9 @@ class Catalogue(ABC):
 
     database = Database("")
     """Which one, for the log."""
+
+    def __init__(self) -> None:
+        self.image_cache = ImageCache()
 
     @abstractmethod
     async def read(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

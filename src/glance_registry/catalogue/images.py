@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Operations on images: each takes a connection with a transaction running."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 from msgspec import Struct
@@ -9,32 +9,31 @@ from msgspec.structs import replace
 from sqlalchemy import Connection, bindparam, func, insert, select, tuple_, union_all, update
 
 from glance_registry.catalogue.clock import time_of_change
+from glance_registry.catalogue.image_cache import cache_of
 from glance_registry.catalogue.listing import property_index
 from glance_registry.catalogue.listing.pages import page
+from glance_registry.catalogue.lookup import locked, seen
 from glance_registry.catalogue.rows import (
     MAX_PAGE_BYTES,
     WRITTEN,
     Stored,
-    as_hot,
     as_member,
     as_member_row,
     as_row,
     as_stored,
     document_bytes,
-    locked,
-    seen,
     to_column,
 )
 from glance_registry.catalogue.statements import PreparedWrite
 from glance_registry.catalogue.tables import image_members, images, tombstones
-from glance_registry.model.access import Caller, check_may_change, check_may_modify, may_modify, permitted
-from glance_registry.model.changes import check_may_revise
+from glance_registry.model.access import Caller
+from glance_registry.model.changes import ANY, Change, Precondition, apply
 from glance_registry.model.contract import Contract
 from glance_registry.model.errors import Conflict, NotFound, TooLarge
-from glance_registry.model.image import Change, Image, delete, not_before
-from glance_registry.model.locations import check_may_describe_bytes
+from glance_registry.model.image import Image
 from glance_registry.model.member import Member
 from glance_registry.model.query import Query
+from glance_registry.model.rules import Rules, check_change
 
 _ID_TAKEN = PreparedWrite(
     union_all(
@@ -73,7 +72,8 @@ class Found(list[Image]):
 def find(connection: Connection, query: Query, caller: Caller) -> Found:
     """A page of the images asked for. Raises Invalid when the marker is not an image."""
     rows = page(connection, query, caller)
-    found = Found(as_hot(row).image for row in rows)
+    load = cache_of(connection).load
+    found = Found(load(row).image for row in rows)
     found.cut = len(rows) < query.page.limit and sum(map(document_bytes, rows)) >= MAX_PAGE_BYTES
     return found
 
@@ -85,14 +85,12 @@ def add(connection: Connection, image: Image, most_of_owner: int = 0) -> Image:
         raise Conflict(f"Image with identifier {image.id} already exists!")
     if most_of_owner and image.owner is not None:
         _check_room(connection, image.owner, most_of_owner)
-    image = _created(image, time_of_change(connection, image.created_at))
+    at = time_of_change(connection, image.created_at)
+    if at != image.created_at:
+        image = replace(image, created_at=at, updated_at=at)
     ((number,),) = _INSERT.run(connection, as_row(image)).rows
     property_index.add(connection, [Stored(number, image)])
     return image
-
-
-def _created(image: Image, at: datetime) -> Image:
-    return image if at == image.created_at else replace(image, created_at=at, updated_at=at)
 
 
 def _check_room(connection: Connection, owner: str, most: int) -> None:
@@ -107,51 +105,29 @@ def _check_room(connection: Connection, owner: str, most: int) -> None:
 
 
 def change(
-    connection: Connection, image_id: str, wanted: Change, now: datetime, caller: Caller, contract: Contract
-) -> Image:
-    """Apply a change to an image and keep the outcome, which the contract must allow.
-
-    Raises NotFound, Forbidden, Conflict (status or version is another than the change starts from), Invalid.
-    """
-    number, image = locked(connection, image_id)
-    check_may_change(caller, image)
-    changed = permitted(caller, wanted).apply(image, time_of_change(connection, now))
-    contract.check(changed, image)
-    check_may_describe_bytes(caller, image, changed, contract)
-    return _save(connection, number, image, changed)
-
-
-def revise(
     connection: Connection,
     image_id: str,
-    revision: Callable[[Image], Image],
+    changes: Sequence[Change],
     now: datetime,
     caller: Caller,
-    contract: Contract,
+    rules: Rules,
+    condition: Precondition = ANY,
 ) -> Image:
-    """Keep what the revision makes of an image, if that is another one; the outcome.
+    """Apply changes to an image and save the outcome, if it is another image and the rules allow it.
 
-    Raises NotFound, Forbidden, Conflict, and what the revision raises.
+    Raises NotFound, Forbidden, PreconditionFailed, Conflict, Invalid, TooLarge.
     """
-    number, image = locked(connection, image_id)
-    if not may_modify(caller, image):
-        seen(connection, image_id, caller)  # Who does not see an image is not told that there is one.
-    check_may_modify(caller, image)
-    revised = revision(image)
-    check_may_revise(caller, image, revised, contract)
-    if revised == image:
+    number, image = locked(connection, image_id, caller)
+    rules.check_may_change(caller, image)
+    condition.check(image)
+    changed = apply(image, changes, now)
+    if changed is image:
         return image
-    at = not_before(image, time_of_change(connection, now))
-    deleted_at = at if revised.deleted else None
-    changed = replace(revised, updated_at=at, deleted_at=deleted_at, version=image.version + 1)
+    check_change(caller, image, changed, rules)
+    at = time_of_change(connection, now)
+    if at > changed.updated_at:
+        changed = replace(changed, updated_at=at, deleted_at=at if changed.deleted else None)
     return _save(connection, number, image, changed)
-
-
-def remove(connection: Connection, image_id: str, now: datetime, caller: Caller) -> Image:
-    """Delete an image softly; its id stays taken. Raises NotFound, or Forbidden (a protected one, too)."""
-    number, image = locked(connection, image_id)
-    check_may_change(caller, image)
-    return _save(connection, number, image, delete(image, time_of_change(connection, now)))
 
 
 def count_by_status(connection: Connection) -> dict[str, int]:

@@ -5,16 +5,18 @@ Both APIs keep their members here. In the Registry API a membership gives the ri
 the image at once; in the Images API v2 it has a status, and lists show what the member has accepted.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from msgspec import structs
 from sqlalchemy import ColumnElement, Connection, delete, false, insert, select, true, update
 
-from glance_registry.catalogue.rows import as_member, as_member_row, locked, seen
+from glance_registry.catalogue.lookup import locked, seen
+from glance_registry.catalogue.rows import as_member, as_member_row
 from glance_registry.catalogue.tables import image_members, images
 from glance_registry.model.access import Caller, check_may_decide, check_may_invite, check_may_share
+from glance_registry.model.changes import ANY, Precondition
 from glance_registry.model.errors import Conflict, Forbidden, NotFound, TooLarge
 from glance_registry.model.image import SHARED, Image
 from glance_registry.model.member import MOST_MEMBERS, Member
@@ -91,14 +93,6 @@ def remove(connection: Connection, image_id: str, member_id: str, caller: Caller
     _delete(connection, number, members, member_id)
 
 
-Check = Callable[[Sequence[Member]], None]
-"""What a change demands of an image's members as they are at that moment; raises when it is not met."""
-
-
-def _any(members: Sequence[Member]) -> None:
-    """Whatever they are."""
-
-
 class Membership(NamedTuple):
     """A shared image and one of its members."""
 
@@ -114,14 +108,14 @@ def find_of_shared(connection: Connection, image_id: str, caller: Caller) -> tup
 
 
 def invite(
-    connection: Connection, image_id: str, member_id: str, now: datetime, caller: Caller, check: Check = _any
+    connection: Connection, image_id: str, member_id: str, now: datetime, caller: Caller, condition: Precondition = ANY
 ) -> Membership:
     """Make a project a member of a shared image; it has yet to accept. Raises Conflict when it is one already,
-    NotFound, Forbidden, TooLarge, and what the check raises."""
+    NotFound, Forbidden, PreconditionFailed (for all members) or TooLarge."""
     number, image = _shared(connection, image_id, caller, lock=True)
     check_may_invite(caller, image)
     members = _by_id(connection, number)
-    check(list(members.values()))
+    condition.check_members(list(members.values()))
     if member_id in members:
         raise Conflict(f"Member {member_id} is a member of image {image_id} already.")
     if len(members) >= MOST_MEMBERS:
@@ -132,36 +126,33 @@ def invite(
 
 
 def decide(
-    connection: Connection, image_id: str, wanted: Member, now: datetime, caller: Caller, check: Check = _any
+    connection: Connection, image_id: str, wanted: Member, now: datetime, caller: Caller, condition: Precondition = ANY
 ) -> Membership:
     """Say for a member what becomes of its membership: the wanted status. Raises NotFound (image or membership),
-    Forbidden, and what the check raises."""
+    Forbidden or PreconditionFailed."""
     number, image = _shared(connection, image_id, caller, lock=True)
     # Who else is a member is not for everybody: only the owner hears that somebody is none.
     if not caller.owns(image):
         check_may_decide(caller, wanted.member_id)
     member = _one_of(_by_id(connection, number), wanted.member_id)
     check_may_decide(caller, wanted.member_id)
-    check([member])
+    condition.check_members([member])
     decided = structs.replace(member, status=wanted.status, updated_at=_later(member, now))
     _update(connection, number, decided)
     return Membership(image, decided)
 
 
-def expel(connection: Connection, image_id: str, member_id: str, caller: Caller, check: Check = _any) -> None:
-    """Remove a member of a shared image. Raises NotFound (image or membership), Forbidden, and what the check
-    raises."""
+def expel(connection: Connection, image_id: str, member_id: str, caller: Caller, condition: Precondition = ANY) -> None:
+    """Remove a member of a shared image. Raises NotFound (image or membership), Forbidden or PreconditionFailed."""
     number, image = _shared(connection, image_id, caller, lock=True)
     check_may_invite(caller, image)
     members = _by_id(connection, number)
-    check([_one_of(members, member_id)])
+    condition.check_members([_one_of(members, member_id)])
     _delete(connection, number, members, member_id)
 
 
 def _shared(connection: Connection, image_id: str, caller: Caller, *, lock: bool = False) -> tuple[int, Image]:
-    number, image = seen(connection, image_id, caller)
-    if lock:
-        number, image = locked(connection, image_id)
+    number, image = (locked if lock else seen)(connection, image_id, caller)
     if image.deleted:
         raise NotFound("Image not found")
     if image.visibility != SHARED:
@@ -174,8 +165,7 @@ def _to_share(connection: Connection, image_id: str, caller: Caller) -> tuple[in
 
     The row is locked: two changes of one image's members come one after the other.
     """
-    seen(connection, image_id, caller)
-    number, image = locked(connection, image_id)
+    number, image = locked(connection, image_id, caller)
     members = _by_id(connection, number)
     check_may_share(caller, image, members.get(caller.project or ""))
     return number, members

@@ -1,20 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An image's row: how it is found by id, and what it is as a value."""
+"""Rows become images and members, and images and members become rows."""
 
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import count
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, Select, bindparam, func, literal_column, select
+from sqlalchemy import Connection, Select, func, literal_column, select
 
-from glance_registry.catalogue.statements import Prepared, PreparedWrite
+from glance_registry.catalogue.statements import Prepared
 from glance_registry.catalogue.tables import images
-from glance_registry.catalogue.visibility import Sight, readable, sight
-from glance_registry.model.access import Caller
-from glance_registry.model.errors import NotFound
 from glance_registry.model.image import Image, Location
 from glance_registry.model.member import Member
 
@@ -30,23 +25,11 @@ def from_column(microseconds: int) -> datetime:
     return _EPOCH + timedelta(microseconds=microseconds)
 
 
-HOT_IMAGES = 2_048
-"""So many images are kept as values: most requests are for the same few."""
-
-ONE_IN = 16
-"""When there is no room, one in so many of those that might be kept takes the place of the one that came first."""
-
-MOST_MET = 16 * HOT_IMAGES
-"""So many images are known to have been met before; then this is forgotten."""
-
-LARGEST_HOT = 4_096
-"""Characters of a row's documents at most: so the images that are kept are some tens of MB at the very most."""
-
 MAX_PAGE_BYTES = 1_048_576
 """Bytes of a page's documents, after which the page ends early; the image that goes past it is still on the page."""
 
 MAX_BYTES_ON_LOOP = 262_144
-"""Bytes of a page's documents, after which SQLite's event loop leaves the page to a thread."""
+"""Bytes of a page's documents, after which the page is a long read: on SQLite it is left to a thread."""
 
 NOTE_LARGE_PAGE = "note large page"
 """Under this key `Connection.info` may have a function without arguments: it is called when a page is found to have
@@ -80,16 +63,14 @@ _write_json = msgspec.json.Encoder().encode
 ROW = select(images)
 """What `as_stored` reads."""
 
-_DOCUMENTS = [
-    ROW.selected_columns.keys().index(name) for name in ("properties", "null_properties", "locations", "tags")
-]
+DOCUMENTS = [ROW.selected_columns.keys().index(name) for name in ("properties", "null_properties", "locations", "tags")]
 
 
 def document_bytes(row: Sequence[Any]) -> int:
     """The bytes of a row's documents in UTF-8. To ask whether a text is ASCII takes no look at its characters."""
     return sum(
         len(text) if text.isascii() else len(text.encode())
-        for text in (row[document] for document in _DOCUMENTS)
+        for text in (row[document] for document in DOCUMENTS)
         if text is not None
     )
 
@@ -100,6 +81,14 @@ class PreparedPage(Prepared):
     SQLite hands over a row when it is asked for it. A server is told to stop, because its driver reads all that it
     sends: it knows a document's size without reading it.
     """
+
+    def all(self, connection: Connection, parameters: Mapping[str, Any]) -> Sequence[Sequence[Any]]:
+        rows = super().all(connection, parameters)
+        if connection.dialect.name != "sqlite":  # There `_fetch` says so, before all of them are read.
+            note = connection.info.get(NOTE_LARGE_PAGE)
+            if note is not None and sum(map(document_bytes, rows)) >= MAX_BYTES_ON_LOOP:
+                note()
+        return rows
 
     def _sent(self, connection: Connection) -> Select[Any]:
         assert isinstance(self.statement, Select)
@@ -137,26 +126,6 @@ class PreparedPage(Prepared):
 
 WRITTEN = [column.name for column in images.c if column.name != "number"]
 """What `as_row` gives."""
-
-_BY_ID = ROW.where(images.c.id == bindparam("image_id"))
-_SEEN_BY_ID = {sight: Prepared(_BY_ID.where(readable(sight))) for sight in Sight}
-_BY_ID_TO_CHANGE = PreparedWrite(_BY_ID.with_for_update())
-
-
-def seen(connection: Connection, image_id: str, caller: Caller) -> Stored:
-    """An image, deleted or not. Raises NotFound when there is none that the caller may see."""
-    row = _SEEN_BY_ID[sight(caller)].first(connection, {"image_id": image_id, "project": caller.project})
-    if row is None:
-        raise NotFound("Image not found")
-    return as_hot(row)
-
-
-def locked(connection: Connection, image_id: str) -> Stored:
-    """An image that is not deleted, locked against other changes. Raises NotFound."""
-    rows = _BY_ID_TO_CHANGE.run(connection, {"image_id": image_id}).rows
-    if not rows or (stored := as_stored(rows[0])).image.deleted:
-        raise NotFound("Image not found")
-    return stored
 
 
 def as_stored(row: Sequence[Any]) -> Stored:
@@ -202,36 +171,6 @@ def _properties(texts: str, nulls: str | None) -> dict[str, str | None]:
     if nulls is not None:
         properties = {**dict.fromkeys(_read_names(nulls)), **properties}
     return properties
-
-
-# What is found is used only for a row that is the same in all: whatever changes one, and whoever, it is read anew.
-_hot: OrderedDict[int, tuple[Sequence[Any], Stored]] = OrderedDict()
-_met: set[int] = set()
-_chances = count()
-
-
-def as_hot(row: Sequence[Any]) -> Stored:
-    """The same for a row that is read again and again: it is the very same object then, with all that is kept in it.
-
-    What is met for the first time is not kept: whoever goes through all images would drive out those that others ask
-    for. Nor is most of what comes when there is no room: where more images are asked for than there is room for, each
-    would drive out another and none be found.
-    """
-    number = row[0]
-    found = _hot.get(number)
-    if found is not None and found[0] == row:
-        return found[1]
-    stored = as_stored(row)
-    if number not in _met:
-        if len(_met) >= MOST_MET:
-            _met.clear()
-        _met.add(number)
-    elif found is not None or len(_hot) < HOT_IMAGES or next(_chances) % ONE_IN == 0:
-        if sum(len(row[document] or "") for document in _DOCUMENTS) <= LARGEST_HOT:
-            _hot[number] = tuple(row), stored
-        if len(_hot) > HOT_IMAGES:
-            _hot.popitem(last=False)
-    return stored
 
 
 def as_row(image: Image) -> dict[str, Any]:

@@ -7,13 +7,20 @@ in it loses one.
 """
 
 import asyncio
-from collections import deque
+from collections.abc import Callable
 from contextvars import ContextVar
+from typing import NamedTuple
 
+from glance_registry.catalogue.fair_queue import FairQueue, Item
 from glance_registry.model.errors import Overloaded
 
 caller_key: ContextVar[str] = ContextVar("caller_key", default="")
 """For whom the database works in this context. All requests with the same key share what one caller gets."""
+
+
+class _Waiting(NamedTuple):
+    key: str
+    turn: asyncio.Future[None]
 
 
 class Slots:
@@ -26,15 +33,17 @@ class Slots:
         self._max_running_per_caller = max(1, slots - max(1, slots // 2))
         self._max_waiting = max_waiting
         self._running: dict[str, int] = {}
-        # The order of the callers is the order of their turns: a caller that had its turn goes to the end.
-        self._queues: dict[str, deque[asyncio.Future[None]]] = {}
-        self.waiting = 0
+        self._queue = FairQueue[_Waiting]()
+
+    @property
+    def waiting(self) -> int:
         """How many operations wait for a slot."""
+        return len(self._queue)
 
     def take_free(self) -> str | None:
         """Take a slot if there is one at once; the result is what `release` needs."""
         key = caller_key.get()
-        if not self._free or key in self._queues or not self._may_run(key):
+        if not self._free or key in self._queue or not self._may_run(key):
             return None
         self._start(key)
         return key
@@ -44,16 +53,15 @@ class Slots:
         if (taken := self.take_free()) is not None:
             return taken
         key = caller_key.get()
-        self._make_room(key)
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queues.setdefault(key, deque()).append(turn)
-        self.waiting += 1
+        make_room(self._queue, self._max_waiting, key, _refuse)
+        waiting = _Waiting(key, asyncio.get_running_loop().create_future())
+        self._queue.add(waiting, key)
         try:
-            await turn
+            await waiting.turn
         except asyncio.CancelledError:
-            if turn.cancelled():
-                self._remove(key, turn)
-            elif turn.exception() is None:
+            if waiting.turn.cancelled():
+                self._queue.remove(waiting, key)
+            elif waiting.turn.exception() is None:
                 self.release(key)  # The slot and the cancellation came at the same time.
             raise
         return key
@@ -63,18 +71,10 @@ class Slots:
         self._running[key] -= 1
         if not self._running[key]:
             del self._running[key]
-        while self._free and (following := self._next_caller()) is not None:
-            queue = self._queues.pop(following)
-            turn = queue.popleft()
-            if queue:
-                self._queues[following] = queue
-            self.waiting -= 1
-            if not turn.done():
-                self._start(following)
-                turn.set_result(None)
-
-    def _next_caller(self) -> str | None:
-        return next((key for key in self._queues if self._may_run(key)), None)
+        while self._free and (following := self._queue.take(self._may_run)) is not None:
+            if not following.turn.done():
+                self._start(following.key)
+                following.turn.set_result(None)
 
     def _may_run(self, key: str) -> bool:
         return self._running.get(key, 0) < self._max_running_per_caller
@@ -83,26 +83,20 @@ class Slots:
         self._free -= 1
         self._running[key] = self._running.get(key, 0) + 1
 
-    def _make_room(self, key: str) -> None:
-        """Let one more of this caller's operations wait. Raises Overloaded when the queue is full and no other caller
-        has more in it."""
-        if self.waiting < self._max_waiting:
-            return
-        own = len(self._queues.get(key, ()))
-        busiest = max(self._queues, key=lambda other: len(self._queues[other]), default=key)
-        if len(self._queues.get(busiest, ())) <= own + 1:
-            raise Overloaded
-        last = self._queues[busiest][-1]
-        self._remove(busiest, last)
-        if not last.done():
-            last.set_exception(Overloaded())
 
-    def _remove(self, key: str, turn: asyncio.Future[None]) -> None:
-        """Take a waiting operation out of the queue, unless `release` or `_make_room` has done so."""
-        queue = self._queues.get(key)
-        if queue is None or turn not in queue:
-            return
-        queue.remove(turn)
-        self.waiting -= 1
-        if not queue:
-            del self._queues[key]
+def make_room(queue: FairQueue[Item], max_waiting: int, key: str, refuse: Callable[[Item], None]) -> None:
+    """Let one more of this caller's items wait: when the queue is full, the caller with most in it loses one.
+
+    Raises Overloaded when no other caller has more.
+    """
+    if len(queue) < max_waiting:
+        return
+    dropped = queue.drop_newest_of_largest(key)
+    if dropped is None:
+        raise Overloaded
+    refuse(dropped)
+
+
+def _refuse(waiting: _Waiting) -> None:
+    if not waiting.turn.done():
+        waiting.turn.set_exception(Overloaded())

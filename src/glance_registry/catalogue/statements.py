@@ -67,6 +67,17 @@ def _raise_as_sqlalchemy(sql: str, error: Exception) -> None:
         raise DBAPIError(sql, None, error, hide_parameters=True) from error
 
 
+def is_outdated(error: Exception) -> bool:
+    """Whether a server refused a statement that was prepared before the schema changed.
+
+    Outside of a transaction asyncpg prepares it anew and no error is raised. Otherwise a new connection is needed.
+    """
+    from asyncpg import InvalidCachedStatementError
+
+    # SQLAlchemy wraps asyncpg's error twice.
+    return isinstance(getattr(getattr(error, "orig", None), "__cause__", None), InvalidCachedStatementError)
+
+
 class Done(NamedTuple):
     """What a write came to."""
 
@@ -85,14 +96,15 @@ class PreparedWrite:
     def __init__(self, statement: Select[Any] | CompoundSelect[Any] | UpdateBase, columns: Iterable[str] = ()) -> None:
         self._statement = statement
         self._columns = list(columns)
-        self._compiled: tuple[str, list[str]] | None = None
+        self._compiled: tuple[str, list[str], dict[str, Any]] | None = None
 
     def run(self, connection: Connection, parameters: Mapping[str, Any]) -> Done:
         if connection.dialect.name != "sqlite":
             result = connection.execute(self._statement, dict(parameters))
             return Done(result.all() if result.returns_rows else (), result.rowcount)
-        sql, names = self._compiled or self._compile(connection)
-        cursor = driver(connection).execute(sql, [parameters[name] for name in names])
+        sql, names, constants = self._compiled or self._compile(connection)
+        known = {**constants, **parameters} if constants else parameters
+        cursor = driver(connection).execute(sql, [known[name] for name in names])
         return Done(cursor.fetchall(), cursor.rowcount)
 
     def run_all(self, connection: Connection, many: Sequence[Mapping[str, Any]]) -> None:
@@ -101,13 +113,14 @@ class PreparedWrite:
         if connection.dialect.name != "sqlite":
             connection.execute(self._statement, [dict(one) for one in many])
             return
-        sql, names = self._compiled or self._compile(connection)
+        sql, names, _ = self._compiled or self._compile(connection)
         driver(connection).executemany(sql, [[one[name] for name in names] for one in many])
 
-    def _compile(self, connection: Connection) -> tuple[str, list[str]]:
+    def _compile(self, connection: Connection) -> tuple[str, list[str], dict[str, Any]]:
         compiled = self._statement.compile(dialect=connection.dialect, column_keys=self._columns)
         assert compiled.positiontup is not None
-        self._compiled = str(compiled), compiled.positiontup
+        constants = {name: value for name, value in compiled.params.items() if value is not None}
+        self._compiled = str(compiled), compiled.positiontup, constants
         return self._compiled
 
 

@@ -32,7 +32,7 @@ def check(as_json: bool, repair: bool) -> None:
 
     Everything is read as it is at one moment, also while the registry runs. Each fault is one line.
     """
-    url = load_settings().settings.database
+    url = load_settings().settings.database.connection
     found = asyncio.run(schema.state(url))
     if found not in schema.USABLE:
         raise click.ClickException(schema.refusal(found))

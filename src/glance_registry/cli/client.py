@@ -4,6 +4,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -11,7 +12,6 @@ import click
 import httpx
 import msgspec
 from msgspec import Struct
-from msgspec.structs import replace
 
 from glance_registry.app import build
 from glance_registry.cli.options import load_settings
@@ -126,9 +126,9 @@ def connected(server: str | None, timeout: float = TIMEOUT_SECONDS) -> Iterator[
 @contextmanager
 def _in_process(settings: Settings) -> Iterator[Client]:
     with asyncio.Runner() as runner:
-        runner.run(prepare_database(settings.database))
+        runner.run(prepare_database(settings.database.connection))
         # Whoever may open the database needs no leave from an identity mode.
-        application = build(replace(settings, identity_mode="none"))
+        application = build(replace(settings, identity=replace(settings.identity, mode="none")))
         http = httpx.AsyncClient(
             transport=httpx.ASGITransport(application), base_url=IN_PROCESS, headers={"accept": "application/json"}
         )

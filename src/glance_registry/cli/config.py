@@ -7,7 +7,7 @@ import click
 
 from glance_registry.cli.options import load_settings, setting_options
 from glance_registry.cli.output import print_json, print_table
-from glance_registry.settings import SETTINGS, Settings, masked
+from glance_registry.settings import SETTINGS, masked
 
 _COLUMNS = ("setting", "value", "default", "from")
 
@@ -21,8 +21,8 @@ def config(as_json: bool) -> None:
     rows = [
         (
             f"[{setting.group}] {setting.name}",
-            masked(setting, getattr(loaded.settings, setting.attribute)),
-            masked(setting, getattr(Settings(), setting.attribute)),
+            masked(setting, setting.value(loaded.settings)),
+            masked(setting, setting.default),
             loaded.sources[setting.attribute],
         )
         for setting in SETTINGS

@@ -26,7 +26,7 @@ def db() -> None:
 @setting_options
 def upgrade() -> None:
     """Create the tables, or walk an older database to today's schema."""
-    url = load_settings().settings.database
+    url = load_settings().settings.database.connection
     before = asyncio.run(schema.state(url))
     asyncio.run(schema.upgrade(url))
     done = "was up to date" if before in schema.USABLE else "is up to date now"
@@ -41,7 +41,7 @@ db.add_command(check)
 @setting_options
 def purge_command(days: int) -> None:
     """Remove the rows of images deleted more than DAYS days ago. Their ids are never used again."""
-    gone = asyncio.run(_purge(load_settings().settings.database, days))
+    gone = asyncio.run(_purge(load_settings().settings.database.connection, days))
     click.echo(f"Purged {gone} images.")
 
 

@@ -29,7 +29,7 @@ def export(file: Path) -> None:
     One JSON object a line, oldest first. FILE is for its owner alone, since locations may hold credentials,
     and appears when it is complete. Images that change meanwhile are written as they were before or after.
     """
-    url = load_settings().settings.database
+    url = load_settings().settings.database.connection
     found = asyncio.run(schema.state(url))
     if found not in schema.USABLE:
         raise click.ClickException(schema.refusal(found))

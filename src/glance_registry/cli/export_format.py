@@ -25,7 +25,7 @@ from glance_registry.api.registry.member_wire import MembershipBody, ShownMember
 from glance_registry.catalogue.images import Kept
 from glance_registry.catalogue.purge import Tombstone
 from glance_registry.cli.images_api import MARKS, Answers, as_record, is_answer
-from glance_registry.model.access import ANYONE_IS_ADMIN, owner_of_new
+from glance_registry.model.access import ANYONE_IS_ADMIN
 from glance_registry.model.changes import as_tags
 from glance_registry.model.contract import CACTUS, QUEENS, Contract
 from glance_registry.model.document import MAX_IMAGE_DOCUMENT_BYTES
@@ -40,6 +40,8 @@ from glance_registry.model.image import (
     Location,
 )
 from glance_registry.model.member import Member
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 LONGEST_LINE = 64 * 1024 * 1024
 """In bytes. The longest possible image has less; what goes on has forgotten its line ends."""
@@ -292,9 +294,7 @@ def read_line(
             answers.add(fields)
         return read
     _refuse_unknown(fields, _BODY_FIELDS | _IGNORED_FIELDS)
-    given_id, wanted = wire.read_new(body, contract)
-    owner = owner_of_new(ANYONE_IS_ADMIN, wanted.fields.get("owner"))
-    image = wanted.create(given_id or new_id(), now(), owner)
+    image = wire.read_new(body, contract, ANYONE_IS_ADMIN, new_id, now())
     contract.check(image)
     return Kept(image)
 
@@ -318,8 +318,8 @@ def _read_tombstone(fields: Mapping[str, Any]) -> Tombstone:
 
 
 def _read_record(fields: Mapping[str, Any], body: bytes) -> Kept:
-    image_id, wanted = wire.read_new(body, ANY_CONTRACT)
-    assert image_id is not None
+    # The record has an id and times of its own.
+    made = wire.read_new(body, ANY_CONTRACT, ANYONE_IS_ADMIN, str, _EPOCH)
     record = convert(fields, _ImageRecord)
     created_at = _utc(record.created_at)
     updated_at = created_at if record.updated_at is None else _utc(record.updated_at)
@@ -331,9 +331,9 @@ def _read_record(fields: Mapping[str, Any], body: bytes) -> Kept:
     tags = as_tags(record.tags)
     if "" in tags:
         raise Invalid("Field 'tags' has a tag without any character but blanks.")
-    made = wanted.create(image_id, created_at, wanted.fields.get("owner"))
     image = structs.replace(
         made,
+        created_at=created_at,
         updated_at=updated_at,
         deleted_at=deleted_at,
         visibility=record.visibility or made.visibility,

@@ -49,7 +49,7 @@ def _client_options(command: Callable[..., None]) -> Callable[..., None]:
         from glance_registry.cli.client import connected
 
         context = click.get_current_context()
-        in_process = "database" in context.ensure_object(dict)
+        in_process = "database.connection" in context.ensure_object(dict)
         if in_process and context.get_parameter_source("server") is ParameterSource.COMMANDLINE:
             raise click.UsageError("Give --server or --database, not both.")
         with connected(None if in_process else server, timeout) as client:

@@ -52,9 +52,9 @@ def import_json(file: BinaryIO) -> None:
     skipped. An entry with an unknown field is refused. Exit 1 when an entry was refused.
     """
     settings = load_settings().settings
-    asyncio.run(prepare_database(settings.database))
+    asyncio.run(prepare_database(settings.database.connection))
     outcome = Outcome()
-    with opened(settings.database) as (catalogue, runner), progress() as bar:
+    with opened(settings.database.connection) as (catalogue, runner), progress() as bar:
         task = bar.add_task("Importing", total=None)
         try:
             for batch in _batches(_items(read_entries(file, _report), contract_of(settings), outcome)):

@@ -51,7 +51,7 @@ def import_osinfo(path: Path, server: str | None) -> None:
     """
     from glance_registry.cli.client import connected
 
-    if server and "database" in click.get_current_context().ensure_object(dict):
+    if server and "database.connection" in click.get_current_context().ensure_object(dict):
         raise click.UsageError("Give --server or --database, not both.")
     files = sorted((path / "os").rglob("*.xml"))
     if not files:

@@ -16,7 +16,18 @@ SYSTEM_FILE = Path("/etc/glance-registry/glance-registry.conf")
 DATABASE = "glance-registry.database"
 """In a context's `meta`: the database of this invocation, for errors that are about it."""
 
-_FLAGS = ("host", "port", "cert_file", "key_file", "ca_file", "database", "workers", "insecure_no_auth")
+_FLAGS = {
+    "host": "bind_host",
+    "port": "bind_port",
+    "cert_file": "cert_file",
+    "key_file": "key_file",
+    "ca_file": "ca_file",
+    "database": "database.connection",
+    "workers": "workers",
+    "insecure_no_auth": "identity.insecure_no_auth",
+}
+"""The setting of each flag."""
+
 _OPTIONS = (
     click.option("--config-file", multiple=True, metavar="FILE", help="Settings in INI form; repeatable, last wins."),
     click.option("--host", help="Address to listen on."),
@@ -43,10 +54,10 @@ def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
         kept = click.get_current_context().ensure_object(dict)
         files = given.pop("config_file")
         kept["config_file"] = kept.get("config_file", ()) + files
-        for name in _FLAGS:
-            value = given.pop(name)
+        for flag, setting in _FLAGS.items():
+            value = given.pop(flag)
             if value is not None:
-                kept[name] = value
+                kept[setting] = value
         return command(**given)
 
     for option in reversed(_OPTIONS):
@@ -62,7 +73,7 @@ def load_settings() -> Loaded:
     kept = dict(click.get_current_context().ensure_object(dict))
     files = list(kept.pop("config_file", ())) or ([str(SYSTEM_FILE)] if SYSTEM_FILE.exists() else [])
     loaded = load(files, kept)
-    click.get_current_context().meta[DATABASE] = loaded.settings.database
+    click.get_current_context().meta[DATABASE] = loaded.settings.database.connection
     if loaded.unknown:
         names = ", ".join(loaded.unknown)
         click.echo(f"warning: ignored options that this program does not have: {names}", err=True)

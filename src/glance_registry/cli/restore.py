@@ -22,7 +22,7 @@ def restore_command(file: Path) -> None:
     Stop the registry first: while a program has the database open, nothing is done. FILE is checked before anything
     is changed. The old database goes aside, with the log beside it. When it is killed, run it again.
     """
-    url = parse_url(load_settings().settings.database)
+    url = parse_url(load_settings().settings.database.connection)
     if url.get_backend_name() != "sqlite":
         raise click.ClickException("The database is no SQLite file; restore PostgreSQL with its own tools.")
     target = Path(url.database or "").resolve()

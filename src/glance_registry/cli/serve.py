@@ -83,14 +83,14 @@ def run() -> None:
     refuse_open_port(settings)
     tls_options = tls.options(settings)
     refuse_taken_port(settings)
-    if settings.identity_mode == "none" and not is_loopback(settings.host):
+    if settings.identity.mode == "none" and not is_loopback(settings.bind_host):
         log.warning(
             "EVERYBODY WHO REACHES THE PORT IS AN ADMIN: the identity mode is none",
-            extra={"fields": {"host": settings.host, "port": settings.port}},
+            extra={"fields": {"host": settings.bind_host, "port": settings.bind_port}},
         )
     build(settings)  # What cannot be used, such as a broken users file, stops the program and not each worker in turn.
-    asyncio.run(prepare_database(settings.database))
-    url = f"{'https' if tls_options else 'http'}://{_in_url(settings.host)}:{settings.port}"
+    asyncio.run(prepare_database(settings.database.connection))
+    url = f"{'https' if tls_options else 'http'}://{_in_url(settings.bind_host)}:{settings.bind_port}"
     logs.take_over(settings.log_format)
     log.info("listening", extra={"fields": {"url": url}})
     if settings.workers == 1:
@@ -111,9 +111,13 @@ def run() -> None:
 
 def refuse_open_port(settings: Settings) -> None:
     """Without identity everyone who reaches the port is an admin: raise Invalid unless only this machine does."""
-    if settings.identity_mode == "none" and not settings.insecure_no_auth and not is_loopback(settings.host):
+    if (
+        settings.identity.mode == "none"
+        and not settings.identity.insecure_no_auth
+        and not is_loopback(settings.bind_host)
+    ):
         raise Invalid(
-            f"Refusing to listen on {settings.host}: the identity mode is none, so everyone who can reach the port"
+            f"Refusing to listen on {settings.bind_host}: the identity mode is none, so everyone who can reach the port"
             " could change every image. Set [identity] mode (OS_IDENTITY__MODE in the environment), for example to"
             " http_basic; or listen on 127.0.0.1; or accept this with --insecure-no-auth."
         )
@@ -121,17 +125,16 @@ def refuse_open_port(settings: Settings) -> None:
 
 def refuse_taken_port(settings: Settings) -> None:
     """Raise Conflict when another program listens there: Granian itself would share the port with it."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    host, port = settings.bind_host, settings.bind_port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((settings.host, settings.port))
+            probe.bind((host, port))
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                raise Conflict(
-                    f"Port {settings.port} of {settings.host} is in use by another program; choose one with --port."
-                ) from None
-            raise Invalid(f"Cannot listen on {settings.host} port {settings.port}: {error.strerror}.") from None
+                raise Conflict(f"Port {port} of {host} is in use by another program; choose one with --port.") from None
+            raise Invalid(f"Cannot listen on {host} port {port}: {error.strerror}.") from None
 
 
 async def prepare_database(url: str) -> None:
@@ -148,15 +151,15 @@ def _run(settings: Settings, tls_options: dict[str, Any]) -> None:
     os.register_at_fork(before=_hold_signals, after_in_parent=_heed_signals)
     Granian(
         "glance_registry.app:build",
-        address=settings.host,
-        port=settings.port,
+        address=settings.bind_host,
+        port=settings.bind_port,
         interface=Interfaces.ASGI,
         http=HTTPModes.http1,
         workers=settings.workers,
         backlog=BACKLOG,
-        backpressure=_most_connections(settings.most_connections),
+        backpressure=_most_connections(settings.limits.connections),
         http1_settings=HTTP1Settings(
-            header_read_timeout=settings.request_timeout * 1000, max_buffer_size=LARGEST_HEADERS
+            header_read_timeout=settings.limits.request_timeout * 1000, max_buffer_size=LARGEST_HEADERS
         ),
         workers_kill_timeout=SHUTDOWN_SECONDS,
         respawn_failed_workers=True,
@@ -193,7 +196,7 @@ def _heed_signals() -> None:
 
 def _take_up(settings: Settings) -> None:
     """In a worker, as soon as it listens."""
-    if cut_off_who_does_not_read(settings.request_timeout):
+    if cut_off_who_does_not_read(settings.limits.request_timeout):
         _heed_signals()
     else:
         asyncio.get_event_loop().call_later(POLL_SECONDS, _take_up, settings)

@@ -29,7 +29,7 @@ def _file_options(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def run(htpasswd_file: str | None, users_file: str | None, **given: Any) -> None:
         settings = load_settings().settings
-        htpasswd, users = htpasswd_file or settings.htpasswd_file, users_file or settings.users_file
+        htpasswd, users = htpasswd_file or settings.identity.htpasswd_file, users_file or settings.identity.users_file
         if not (htpasswd and users):
             raise Invalid(
                 "Say which files: with --htpasswd-file and --users-file, or with the settings [identity]"

@@ -4,12 +4,14 @@
 Source: the registry protocol, section 3, identity and members.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from msgspec import Struct
-from msgspec.structs import replace
 
 from glance_registry.model.contract import API_SERVERS, Contract
 from glance_registry.model.errors import Forbidden, Invalid, NotFound
-from glance_registry.model.image import Change, Image
+from glance_registry.model.image import Image
 from glance_registry.model.member import Member
 from glance_registry.model.status import DEACTIVATED
 
@@ -92,11 +94,9 @@ def check_may_share(caller: Caller, image: Image, own_membership: Member | None)
     raise Forbidden("No permission to share that image")
 
 
-def permitted(caller: Caller, change: Change) -> Change:
-    """The part of a change that the caller may ask for: only a writer gives an image to another project."""
-    if caller.writer or "owner" not in change.fields:
-        return change
-    return replace(change, fields={name: value for name, value in change.fields.items() if name != "owner"})
+def permitted(caller: Caller, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The fields of an update that the caller may set: only a writer gives an image to another project."""
+    return fields if caller.writer else {name: value for name, value in fields.items() if name != "owner"}
 
 
 def owner_of_new(caller: Caller, given: str | None) -> str | None:

@@ -1,35 +1,231 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a client of the Images API v2 asks to be different: steps, in the order in which it wrote them.
+"""What is to be different in an image, as data, and the one function that applies it; and what must hold before.
 
-A step makes another image of one, and does not look at who asks. What the caller may not do is read off the
-outcome: `check_may_revise` compares the image before and after, so no way of writing a change gets around it.
+A request is a sequence of changes, in the order in which its client wrote them. They can be printed, compared and
+stored: `msgspec.json` encodes them, and decodes a `Change`. A change does not look at who asks: `model.rules` compares
+the image before and after, so no way of writing a change gets around a rule.
+
+URLs of locations may hold passwords. They are left out of what `repr` gives, but not of the JSON.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
+from msgspec import Struct
 from msgspec.structs import replace
 
-from glance_registry.model.access import Caller, may_publicize
-from glance_registry.model.contract import Contract
-from glance_registry.model.document import check_document
-from glance_registry.model.errors import Conflict, Forbidden, Invalid, NotFound, TooLarge
-from glance_registry.model.image import LONGEST_NAME, LONGEST_VALUE, MAX_TAGS, PUBLIC, Image, delete
-from glance_registry.model.locations import Place, check_may_place, placed
-from glance_registry.model.status import DELETED, QUEUED, moved
-
-Step = Callable[[Image], Image]
-"""Raises Conflict, Forbidden or Invalid where it cannot be taken."""
+from glance_registry.model.errors import Conflict, Invalid, NotFound, PreconditionFailed
+from glance_registry.model.image import ACTIVE, PUBLIC, SHARED, Image, Location, delete, not_before, number
+from glance_registry.model.locations import GivenLocation, emptied, with_locations
+from glance_registry.model.member import Member, revision_of
+from glance_registry.model.status import DEACTIVATED, QUEUED, moved, switched
 
 
-def set_field(name: str, value: Any) -> Step:
-    """A field of `Image` with a value of its type."""
-    return lambda image: replace(image, **{name: value})
+class _Tagged(Struct, frozen=True, tag_field="change", tag=True, omit_defaults=True):
+    """In JSON a change has the name of its class: whoever renames one must go on to decode the old name."""
 
 
-def set_tags(tags: Sequence[str]) -> Step:
-    return lambda image: replace(image, tags=as_tags(tags))
+class Touch(_Tagged, frozen=True):
+    """Make a new version of the image, even if nothing in it is different."""
+
+
+class SetField(_Tagged, frozen=True):
+    """Give a field of `Image` a value of its type."""
+
+    name: str
+    value: str | int | bool | None
+
+
+class SetPublic(_Tagged, frozen=True):
+    """Make the image public, or make a public image shared; one that is not public stays what it is."""
+
+    is_public: bool
+
+
+class SetTags(_Tagged, frozen=True):
+    tags: tuple[str, ...]
+
+
+class AddTag(_Tagged, frozen=True):
+    tag: str
+
+
+class RemoveTag(_Tagged, frozen=True):
+    tag: str
+
+
+class SetProperty(_Tagged, frozen=True):
+    """Set a property. Raises Conflict when it exists, or does not, against `exists`. Not every client is shown one
+    without a value: that counts as both."""
+
+    name: str
+    value: str | None
+    exists: bool | None = None
+
+
+class RemoveProperty(_Tagged, frozen=True):
+    name: str
+
+
+class SetProperties(_Tagged, frozen=True):
+    """Set properties; with `purge` the others go."""
+
+    properties: Mapping[str, str | None]
+    purge: bool = False
+
+
+class OverwriteLocations(_Tagged, frozen=True):
+    """Replace the locations by those that an API server has recorded, whatever the status. None given: they stay."""
+
+    locations: tuple[Location, ...]
+
+
+class SetLocations(_Tagged, frozen=True):
+    """Replace the locations. Raises what `with_locations` raises, as the next three do."""
+
+    locations: tuple[GivenLocation, ...]
+
+
+class SetFirstLocation(_Tagged, frozen=True):
+    """Give a queued image its only location. Raises Conflict in another status."""
+
+    location: GivenLocation
+
+
+class AddLocation(_Tagged, frozen=True):
+    """Add a location before the one at a position, the first being 0; without one, after all. Raises Invalid."""
+
+    location: GivenLocation
+    position: int | None = None
+
+
+class RemoveLocation(_Tagged, frozen=True):
+    position: int
+
+
+class FillEmpty(_Tagged, frozen=True):
+    """Make a queued image active as one of no bytes. Raises what `emptied` raises."""
+
+
+class Deactivate(_Tagged, frozen=True):
+    """Raises Forbidden unless the image is active or deactivated."""
+
+
+class Reactivate(_Tagged, frozen=True):
+    """Raises Forbidden unless the image is deactivated or active."""
+
+
+class Delete(_Tagged, frozen=True):
+    """Delete the image, in its status or in one that may follow. Raises Forbidden when it is protected, Conflict."""
+
+    status: str | None = None
+
+
+Change = (
+    (Touch | SetField | SetPublic | SetTags | AddTag | RemoveTag | SetProperty | RemoveProperty | SetProperties)
+    | (OverwriteLocations | SetLocations | SetFirstLocation | AddLocation | RemoveLocation)
+    | (FillEmpty | Deactivate | Reactivate | Delete)
+)
+
+
+class Precondition(Struct, frozen=True, kw_only=True):
+    """What must hold for a request to be carried out; checked in its transaction, against the locked row.
+
+    One of `revisions` must be that of the image (or of its members), `from_status` its status; the client must not
+    have announced bytes, which are not taken here. None means anything.
+    """
+
+    revisions: frozenset[str] | None = None
+    from_status: str | None = None
+    announced_size: str = "0"
+
+    def check(self, image: Image) -> None:
+        """Raise PreconditionFailed, Conflict or Invalid."""
+        if self.revisions is not None and image.revision not in self.revisions:
+            raise PreconditionFailed(f"Image {image.id} was changed since; show it again.")
+        if self.from_status is not None and image.status != self.from_status:
+            raise Conflict("Image operation conflicts")
+        if self.announced_size.strip("0"):
+            raise Invalid("The body is empty, but its announced size is another than 0.")
+
+    def check_members(self, members: Sequence[Member]) -> None:
+        """Raise PreconditionFailed."""
+        if self.revisions is not None and revision_of(members) not in self.revisions:
+            raise PreconditionFailed("The members of the image were changed since; show them again.")
+
+
+ANY = Precondition()
+
+
+def apply(image: Image, changes: Sequence[Change], now: datetime) -> Image:
+    """The image after these changes, one version on; the image itself when nothing is different.
+
+    Raises Conflict, Forbidden, Invalid or NotFound when one of them cannot be made.
+    """
+    after = image
+    for change in changes:
+        after = _apply_one(after, change, now)
+    if after == image and Touch() not in changes:
+        return image
+    return replace(after, updated_at=not_before(image, now), version=image.version + 1)
+
+
+def _apply_one(image: Image, change: Change, now: datetime) -> Image:  # noqa: C901 - a case for each kind of change
+    match change:
+        case SetField(name, value):
+            return replace(image, **{name: value})
+        case SetTags(tags):
+            return replace(image, tags=as_tags(tags))
+        case AddTag(tag):
+            return replace(image, tags=as_tags((*image.tags, tag)))
+        case RemoveTag(tag):
+            # Older releases stored tags with blanks around them: these go, too.
+            others = tuple(other for other in image.tags if as_tag(other) != as_tag(tag))
+            if len(others) == len(image.tags):
+                raise NotFound(f"Image {image.id} has no such tag.")
+            return replace(image, tags=others)
+        case SetProperty(name, value, exists):
+            is_null = name in image.properties and image.properties[name] is None
+            if exists is not None and not is_null and (name in image.properties) != exists:
+                raise Conflict(f"Property {name} {'does not exist' if exists else 'is already present'}.")
+            return replace(image, properties={**image.properties, name: value})
+        case RemoveProperty(name):
+            if name not in image.properties:
+                raise Conflict(f"Property {name} does not exist.")
+            return replace(image, properties={other: text for other, text in image.properties.items() if other != name})
+        case SetProperties(properties, purge):
+            return replace(image, properties=dict(properties) if purge else {**image.properties, **properties})
+        case SetPublic(is_public):
+            if is_public == image.is_public:
+                return image
+            return replace(image, visibility=PUBLIC if is_public else SHARED)
+        case OverwriteLocations(locations):
+            return replace(image, locations=number(locations, image.locations)) if locations else image
+        case SetLocations(locations):
+            return with_locations(image, locations)
+        case SetFirstLocation(location):
+            if image.status != QUEUED:
+                raise Conflict(f"It is not allowed to add locations if image status is '{image.status}'.")
+            return with_locations(image, [location])
+        case AddLocation(location, position):
+            at = len(image.locations) if position is None else position
+            if at > len(image.locations):
+                raise Invalid(f"There is no position {at} among the image's locations.")
+            return with_locations(image, [*image.locations[:at], location, *image.locations[at:]])
+        case RemoveLocation(position):
+            if position >= len(image.locations):
+                raise Invalid(f"There is no position {position} among the image's locations.")
+            return with_locations(image, [*image.locations[:position], *image.locations[position + 1 :]])
+        case FillEmpty():
+            return emptied(image)
+        case Deactivate():
+            return switched(image, ACTIVE, DEACTIVATED, "deactivate")
+        case Reactivate():
+            return switched(image, DEACTIVATED, ACTIVE, "reactivate")
+        case Delete(status):
+            return delete(image if status is None else moved(image, status), now)
+        case Touch():
+            return image
 
 
 def as_tags(tags: Sequence[str]) -> tuple[str, ...]:
@@ -40,140 +236,3 @@ def as_tags(tags: Sequence[str]) -> tuple[str, ...]:
 def as_tag(tag: str) -> str:
     """A tag without the blanks around it, as lists search for it."""
     return tag.strip()
-
-
-def add_tag(tag: str) -> Step:
-    return lambda image: replace(image, tags=as_tags((*image.tags, tag)))
-
-
-def remove_tag(tag: str) -> Step:
-    """Raises NotFound when the image has no such tag."""
-
-    def step(image: Image) -> Image:
-        # Older releases stored tags with blanks around them: these go, too.
-        others = tuple(kept for kept in image.tags if as_tag(kept) != as_tag(tag))
-        if len(others) == len(image.tags):
-            raise NotFound(f"Image {image.id} has no such tag.")
-        return replace(image, tags=others)
-
-    return step
-
-
-def set_property(name: str, value: str | None, *, is_there: bool | None = None) -> Step:
-    """Given `is_there`, the property must be there already, or must not be; one without a value counts as both, since
-    not every client is shown it."""
-
-    def step(image: Image) -> Image:
-        is_null = name in image.properties and image.properties[name] is None
-        if is_there is not None and not is_null and (name in image.properties) != is_there:
-            raise Conflict(f"Property {name} {'does not exist' if is_there else 'is already present'}.")
-        return replace(image, properties={**image.properties, name: value})
-
-    return step
-
-
-def remove_property(name: str) -> Step:
-    def step(image: Image) -> Image:
-        if name not in image.properties:
-            raise Conflict(f"Property {name} does not exist.")
-        return replace(image, properties={kept: value for kept, value in image.properties.items() if kept != name})
-
-    return step
-
-
-def set_places(places: Sequence[Place]) -> Step:
-    return lambda image: placed(image, places)
-
-
-def first_place(place: Place) -> Step:
-    """The only location of an image that has none yet. Raises Conflict when it has."""
-
-    def step(image: Image) -> Image:
-        if image.status != QUEUED:
-            raise Conflict(f"It is not allowed to add locations if image status is '{image.status}'.")
-        return placed(image, [place])
-
-    return step
-
-
-def insert_place(position: int | None, place: Place) -> Step:
-    """A further location before the one at a position, the first being 0; without one, after all."""
-
-    def step(image: Image) -> Image:
-        at = len(image.locations) if position is None else position
-        if at > len(image.locations):
-            raise Invalid(f"There is no position {at} among the image's locations.")
-        return placed(image, [*image.locations[:at], place, *image.locations[at:]])
-
-    return step
-
-
-def remove_place(position: int) -> Step:
-    def step(image: Image) -> Image:
-        if position >= len(image.locations):
-            raise Invalid(f"There is no position {position} among the image's locations.")
-        return placed(image, [place for at, place in enumerate(image.locations) if at != position])
-
-    return step
-
-
-def deletion(now: datetime) -> Step:
-    """The image deleted. Raises Forbidden when it is protected."""
-    return lambda image: delete(moved(image, DELETED), now)
-
-
-def all_of(steps: Sequence[Step]) -> Step:
-    """One step after the other."""
-
-    def step(image: Image) -> Image:
-        for one in steps:
-            image = one(image)
-        return image
-
-    return step
-
-
-def check_may_revise(caller: Caller, before: Image, after: Image, contract: Contract) -> None:
-    """Raise unless the caller, who may modify the image, may make this of it, and it is one that can be kept."""
-    if after.owner != before.owner and not caller.writer:
-        raise Forbidden("Only an admin gives an image to another project.")
-    if after.visibility == PUBLIC != before.visibility:
-        _check_may_publicize(caller)
-    for name in ("disk_format", "container_format"):
-        if getattr(after, name) != getattr(before, name) and before.status not in (QUEUED, "importing"):
-            raise Forbidden(f"{name} can be changed only while the image is queued.")
-    check_may_place(caller, before, after, contract.location_schemes)
-    _check_sizes(before, after, contract)
-
-
-def check_may_create(caller: Caller, image: Image, contract: Contract) -> None:
-    """Raise unless the caller may register this image, and it is one that can be kept."""
-    if not caller.writer and image.owner != caller.project:
-        raise Forbidden(f"You are not permitted to create images owned by '{image.owner}'.")
-    if image.visibility == PUBLIC:
-        _check_may_publicize(caller)
-    nothing = replace(image, status=QUEUED, name=None, properties={}, tags=(), locations=())
-    check_may_place(caller, nothing, image, contract.location_schemes)
-    _check_sizes(nothing, image, contract)
-
-
-def _check_may_publicize(caller: Caller) -> None:
-    if not may_publicize(caller):
-        raise Forbidden("You are not permitted to make an image public.")
-
-
-def _check_sizes(before: Image, after: Image, contract: Contract) -> None:
-    """Only what is new must be short enough: an image that has more already can still be renamed."""
-    if len(after.properties) > max(contract.most_properties, len(before.properties)):
-        raise TooLarge(f"An image may have at most {contract.most_properties} properties.")
-    if len(after.tags) > max(MAX_TAGS, len(before.tags)):
-        raise TooLarge(f"An image may have at most {MAX_TAGS} tags.")
-    for tag in set(after.tags) - set(before.tags):
-        if not 0 < len(tag) <= LONGEST_NAME:
-            raise Invalid(f"A tag must have 1 to {LONGEST_NAME} characters.")
-    for name, value in after.properties.items() - before.properties.items():
-        if not 0 < len(name) <= LONGEST_NAME:
-            raise Invalid(f"A property's name must have 1 to {LONGEST_NAME} characters.")
-        if value is not None and len(value) > LONGEST_VALUE:
-            raise Invalid(f"Property '{name}' is longer than {LONGEST_VALUE} characters.")
-    check_document(before, after, contract.image_document_bytes)

@@ -78,19 +78,11 @@ class Contract(Struct, frozen=True, kw_only=True):
             return before is None or any(getattr(image, field) != getattr(before, field) for field in fields)
 
         if is_new("status"):
-            _check_member("status", image.status, self.statuses, "Image status is required.", "image status")
+            _check_member("status", image.status, self.statuses, "image status")
         if self.disk_formats is not None and is_new("disk_format"):
-            _check_member(
-                "disk_format", image.disk_format, self.disk_formats, "Image disk format is required.", "disk format"
-            )
+            _check_member("disk_format", image.disk_format, self.disk_formats, "disk format")
         if self.container_formats is not None and is_new("container_format"):
-            _check_member(
-                "container_format",
-                image.container_format,
-                self.container_formats,
-                "Image container format is required.",
-                "container format",
-            )
+            _check_member("container_format", image.container_format, self.container_formats, "container format")
         formats = {image.disk_format, image.container_format}
         if self.disk_formats is not None and is_new("disk_format", "container_format") and _is_mixed(formats):
             raise Invalid("Invalid mix of disk and container formats.")
@@ -102,9 +94,9 @@ def _is_mixed(formats: set[str | None]) -> bool:
     return bool(formats & AMAZON_FORMATS) and len(formats) > 1
 
 
-def _check_member(field: str, value: str | None, allowed: frozenset[str], required: str, noun: str) -> None:
+def _check_member(field: str, value: str | None, allowed: frozenset[str], noun: str) -> None:
     if not value:
-        raise Invalid(required)
+        raise Invalid(f"Image {noun.removeprefix('image ')} is required.")
     if value not in allowed:
         shown = value if len(value) <= LONGEST_FORMAT else value[:LONGEST_FORMAT] + "…"
         raise Invalid(f"Invalid {noun} '{shown}' for image. Field '{field}' must be one of: {_words(allowed)}.")

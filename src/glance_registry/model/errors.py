@@ -44,6 +44,12 @@ class Conflict(RegistryError):
     code = "conflict"
 
 
+class PreconditionFailed(RegistryError):
+    """The image, or its members, are not in the state that the request names: somebody else changed them."""
+
+    code = "precondition-failed"
+
+
 class TooLarge(RegistryError):
     """The request is larger than a setting allows."""
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An image's metadata as an immutable value, and what a change makes of it."""
+"""An image's metadata as an immutable value."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from glance_registry.model.errors import Conflict, Forbidden
+from glance_registry.model.errors import Forbidden
 
 PUBLIC = "public"
 COMMUNITY = "community"
@@ -52,15 +52,23 @@ class Location(Struct, frozen=True):
     status: str = ACTIVE
     id: int | None = None
 
+    def __repr__(self) -> str:
+        return f"Location({without_secrets(self.url)}, status={self.status!r}, id={self.id})"
 
-class Image(Struct, frozen=True, kw_only=True, dict=True):
+
+def without_secrets(url: str) -> str:
+    """A URL as it may be logged: its scheme alone, since the rest may hold a password."""
+    scheme, mark, _ = url.partition("://")
+    return f"{scheme}{mark}…" if mark else "…"
+
+
+class Image(Struct, frozen=True, kw_only=True):
     """One row of the catalogue.
 
     Sizes are in bytes, `min_disk` in GiB, `min_ram` in MiB; times are aware, in UTC. `tags` are sorted, none
     comes twice. A hidden image (`os_hidden`) is in no list that does not ask for hidden ones. `version` counts
-    the changes: a save succeeds only over the version that was read. What is made of an image, which never changes,
-    can be kept with it, in its `__dict__`; an image that is made of another begins without. A property's value is a
-    text, or null: a name without a value, which is not the empty text.
+    the changes: a save succeeds only over the version that was read. A property's value is a text, or null: a name
+    without a value, which is not the empty text.
     """
 
     id: str
@@ -98,72 +106,26 @@ class Image(Struct, frozen=True, kw_only=True, dict=True):
     @property
     def location(self) -> str | None:
         """The url of the first location in use (registry protocol, section 3)."""
-        return next((place.url for place in self.locations if place.status == ACTIVE), None)
+        return next((location.url for location in self.locations if location.status == ACTIVE), None)
+
+    @property
+    def revision(self) -> str:
+        """A name for this version of the image. The version alone would come again after a restore from a backup."""
+        return f"{self.version:x}-{int(self.updated_at.timestamp() * 1_000_000):x}"
 
 
-class Change(Struct, frozen=True, kw_only=True):
-    """What a client asks to be different; what it does not mention stays.
-
-    `fields` maps names of `Image` to new values. With `purge_properties` the properties not given go.
-    A given `from_status` must be the image's status, or the change is a conflict.
-    """
-
-    fields: Mapping[str, Any] = {}
-    is_public: bool | None = None
-    properties: Mapping[str, str | None] = {}
-    purge_properties: bool = False
-    locations: tuple[Location, ...] = ()
-    from_status: str | None = None
-
-    def apply(self, image: Image, now: datetime) -> Image:
-        """The image after this change, one version on.
-
-        Raises Conflict when the image is not in the status that the change starts from.
-        """
-        if self.from_status is not None and image.status != self.from_status:
-            raise Conflict("Image operation conflicts")
-        return replace(
-            image,
-            **self.fields,
-            visibility=_visibility(image.visibility, self.is_public),
-            properties=dict(self.properties) if self.purge_properties else {**image.properties, **self.properties},
-            locations=number(self.locations, image.locations) if self.locations else image.locations,
-            updated_at=not_before(image, now),
-            version=image.version + 1,
-        )
-
-    def create(self, image_id: str, now: datetime, owner: str | None = None) -> Image:
-        """A new image with what this change gives, for an owner, whatever the change says of that."""
-        return Image(
-            id=image_id,
-            created_at=now,
-            updated_at=now,
-            visibility=_visibility(SHARED, self.is_public),
-            properties=dict(self.properties),
-            locations=number(self.locations, ()),
-            **{**self.fields, "owner": owner},
-        )
-
-
-def _visibility(current: str, is_public: bool | None) -> str:
-    """Making a public image non-public makes it shared; one that is not public already stays what it is."""
-    if is_public is None or is_public == (current == PUBLIC):
-        return current
-    return PUBLIC if is_public else SHARED
-
-
-def number(given: Sequence[Location], kept: Sequence[Location]) -> tuple[Location, ...]:
+def number(given: Sequence[Location], current: Sequence[Location]) -> tuple[Location, ...]:
     """Give every location its id: the one its url had before, or the next free one."""
-    ids = {place.url: place.id for place in kept if place.id is not None}
+    ids = {location.url: location.id for location in current if location.id is not None}
     following = max(ids.values(), default=0)
     numbered: dict[str, Location] = {}
-    for place in given:
-        if place.url in numbered:
+    for location in given:
+        if location.url in numbered:
             continue
-        if place.url not in ids:
+        if location.url not in ids:
             following += 1
-            ids[place.url] = following
-        numbered[place.url] = replace(place, id=ids[place.url])
+            ids[location.url] = following
+        numbered[location.url] = replace(location, id=ids[location.url])
     return tuple(numbered.values())
 
 

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from glance_registry.model.access import Caller, may_name_stores
 from glance_registry.model.contract import USERS, Contract
 from glance_registry.model.errors import Conflict, Forbidden, Invalid
-from glance_registry.model.image import ACTIVE, Image, Location, number
+from glance_registry.model.image import ACTIVE, Image, Location, number, without_secrets
 from glance_registry.model.status import QUEUED, moved
 
 OPEN_SCHEMES = frozenset({"http", "https"})
@@ -34,7 +34,7 @@ _STORE_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://[^\x00-\x1f\x7f]*")
 _HEX = re.compile(r"[0-9a-fA-F]+")
 
 
-class Place(Struct, frozen=True, kw_only=True):
+class GivenLocation(Struct, frozen=True, kw_only=True):
     """A location as a client gives it: `claims` maps size, checksum, os_hash_algo and os_hash_value, as far as they
     are given, to what the bytes there are."""
 
@@ -42,27 +42,30 @@ class Place(Struct, frozen=True, kw_only=True):
     metadata: Mapping[str, Any] = {}
     claims: Mapping[str, Any] = {}
 
+    def __repr__(self) -> str:
+        return f"GivenLocation({without_secrets(self.url)}, claims={self.claims})"
 
-def placed(image: Image, places: Sequence[Location | Place]) -> Image:
+
+def with_locations(image: Image, locations: Sequence[Location | GivenLocation]) -> Image:
     """The image with these locations and no others; a queued one becomes active.
 
-    Raises Conflict when the image has a status without a say in this, or is other bytes than a place claims;
-    Invalid for a broken claim, a url that comes twice, or a missing format; Forbidden when no place is left.
+    Raises Conflict when the image's status does not allow it, or its bytes are others than a location claims; Invalid
+    for a broken claim, a url that comes twice, or a missing format; Forbidden when no location is left.
     """
     if image.status not in (QUEUED, ACTIVE):
         raise Conflict(f"It is not allowed to change locations of an image whose status is '{image.status}'.")
-    if not places:
+    if not locations:
         raise Forbidden("An image keeps its last location; delete the image instead.")
-    urls = [place.url for place in places]
+    urls = [location.url for location in locations]
     if len(set(urls)) < len(urls):
         raise Invalid("The same location is given twice.")
     if len(urls) > MOST_LOCATIONS:
         raise Invalid(f"An image may have at most {MOST_LOCATIONS} locations.")
-    claims = _agreed([place.claims for place in places if isinstance(place, Place)])
-    kept = {place.url: place for place in image.locations}
+    claims = _agreed([location.claims for location in locations if isinstance(location, GivenLocation)])
+    current = {location.url: location for location in image.locations}
     located = replace(
         _claimed(image, claims),
-        locations=number([_location(place, kept) for place in places], image.locations),
+        locations=number([_location(location, current) for location in locations], image.locations),
     )
     return moved(located, ACTIVE) if image.status == QUEUED else located
 
@@ -87,7 +90,7 @@ def emptied(image: Image) -> Image:
     return moved(known, ACTIVE)
 
 
-def check_may_place(caller: Caller, before: Image, after: Image, schemes: frozenset[str]) -> None:
+def check_may_add_locations(caller: Caller, before: Image, after: Image, schemes: frozenset[str]) -> None:
     """Raise unless the caller may add these locations in the Images API; `schemes` are all that the setting allows.
 
     Raises Invalid for a url that nobody may give, Forbidden for one that this caller may not.
@@ -148,14 +151,14 @@ def _scheme_sentence(schemes: frozenset[str]) -> str:
     return f"A location here must begin with {' or '.join(f'{name}:' for name in sorted(schemes))}."
 
 
-def _location(place: Location | Place, kept: Mapping[str, Location]) -> Location:
-    if isinstance(place, Location):
-        return place
-    return replace(kept.get(place.url, Location(place.url)), metadata=place.metadata)
+def _location(given: Location | GivenLocation, current: Mapping[str, Location]) -> Location:
+    if isinstance(given, Location):
+        return given
+    return replace(current.get(given.url, Location(given.url)), metadata=given.metadata)
 
 
 def _agreed(claims: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What all places say together."""
+    """What all locations claim together."""
     together: dict[str, Any] = {}
     for claim in claims:
         for name, value in claim.items():

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A project with which an image is shared."""
 
+from collections.abc import Sequence
 from datetime import datetime
+from hashlib import blake2b
 
+import msgspec
 from msgspec import Struct
 
 PENDING = "pending"
@@ -27,3 +30,8 @@ class Member(Struct, frozen=True, kw_only=True):
     status: str = PENDING
     created_at: datetime | None = None
     updated_at: datetime | None = None
+
+
+def revision_of(members: Sequence[Member]) -> str:
+    """A name for the state of these memberships."""
+    return blake2b(msgspec.json.encode(members), digest_size=12).hexdigest()

@@ -42,17 +42,8 @@ def moved(image: Image, status: str) -> Image:
     return replace(image, status=status)
 
 
-def deactivated(image: Image) -> Image:
-    """The image deactivated; itself when it was already. Raises Forbidden in another status than active."""
-    return _switched(image, ACTIVE, DEACTIVATED, "deactivate")
-
-
-def reactivated(image: Image) -> Image:
-    """The image active again; itself when it was. Raises Forbidden in another status than deactivated."""
-    return _switched(image, DEACTIVATED, ACTIVE, "reactivate")
-
-
-def _switched(image: Image, before: str, after: str, verb: str) -> Image:
+def switched(image: Image, before: str, after: str, verb: str) -> Image:
+    """The image in the status after; itself when it is in that already. Raises Forbidden in another than before."""
     if image.status == after:
         return image
     if image.status != before:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from tests.api.ui.browser import look, page_of, post_form
 from tests.conftest import Client
+from tests.options import make_settings
 
 from glance_registry.api.ui import render
-from glance_registry.settings import Settings
 
 TEMPLATES = sorted((render.FOLDER / "templates").glob("*.html"))
 
@@ -82,7 +82,7 @@ def test_a_form_of_another_site_is_refused_with_a_page(sqlite_client: Client) ->
 
 
 def test_pages_can_be_turned_off(sqlite_database: str) -> None:
-    client = Client(Settings(database=sqlite_database, pages=False))
+    client = Client(make_settings(sqlite_database, api__pages=False))
     try:
         assert client.get("/ui").status_code == 404
         assert client.get("/v2/images").status_code == 200

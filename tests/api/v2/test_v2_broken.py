@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.conftest import Client
+from tests.options import make_settings
 from tests.speeds import scaled
-
-from glance_registry.settings import Settings
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**65), 2**65) | st.floats(allow_nan=False) | st.text(max_size=300),
@@ -44,7 +43,7 @@ CHANGES = st.tuples(st.sampled_from(["2.1", "2.0"]), st.lists(OPERATIONS | VALUE
 def sturdy(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[tuple[Client, str]]:
     path = tmp_path_factory.mktemp("broken") / "registry.sqlite"
     path.write_bytes(sqlite_template.read_bytes())
-    client = Client(Settings(database=f"sqlite:///{path}", show_locations=True))
+    client = Client(make_settings(f"sqlite:///{path}", images__show_multiple_locations=True))
     yield client, client.register()["id"]
     client.close()
 
@@ -104,7 +103,7 @@ def test_no_tag_breaks_anything(sturdy: tuple[Client, str], tag: str) -> None:
 
 
 def test_a_body_that_is_too_large_is_413(sqlite_database: str) -> None:
-    client = Client(Settings(database=sqlite_database, largest_body=1024))
+    client = Client(make_settings(sqlite_database, max_request_body_size=1024))
 
     for method, path in (("POST", "/v2/images"), ("PATCH", f"/v2/images/{client.register()['id']}")):
         headers = {"Content-Type": "application/openstack-images-v2.1-json-patch"}

@@ -14,11 +14,11 @@ from msgspec.structs import replace
 from tests.api.test_crowded_lists import CROWD, DICE, START
 from tests.api.test_crowded_lists import KEPT as PLAIN
 from tests.conftest import ENGINES, Client
+from tests.options import make_settings
 from tests.speeds import scaled
 
 from glance_registry.catalogue import images
 from glance_registry.model.image import COMMUNITY, PRIVATE, PUBLIC, SHARED, Image
-from glance_registry.settings import Settings
 
 
 def _kept(plain: images.Kept) -> images.Kept:
@@ -151,7 +151,7 @@ def _written(value: Any) -> str:
 
 @pytest.fixture(scope="module", params=ENGINES)
 def crowd(request: pytest.FixtureRequest, make_database: Callable[[str], str]) -> Iterator[Client]:
-    client = Client(Settings(database=make_database(request.param), contract="queens", identity_mode="context"))
+    client = Client(make_settings(make_database(request.param), registry__contract="queens", identity__mode="context"))
     assert client.operate(images.add_all, KEPT) == CROWD
     yield client
     client.close()

@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """One image, two APIs: whatever one writes, the other shows consistently and does not lose."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.conftest import Client
+from tests.options import make_settings
 from tests.speeds import scaled
-
-from glance_registry.settings import Settings
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
 NAMES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=10)
@@ -55,7 +56,7 @@ NEW = st.fixed_dictionaries(
 def both(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[Client]:
     path = tmp_path_factory.mktemp("dialects") / "registry.sqlite"
     path.write_bytes(sqlite_template.read_bytes())
-    client = Client(Settings(database=f"sqlite:///{path}", contract="queens"))
+    client = Client(make_settings(f"sqlite:///{path}", registry__contract="queens"))
     yield client
     client.close()
 
@@ -151,3 +152,33 @@ def test_a_property_named_like_a_field_does_not_stand_in_for_it(client: Client) 
     assert shown["self"] == f"/v2/images/{image['id']}"
     assert "locations" not in shown
     assert client.show(image["id"])["properties"] == properties
+
+
+@pytest.mark.parametrize("contract", ["cactus", "queens"])
+def test_the_published_pattern_is_the_rule_for_ids_under_every_contract(sqlite_database: str, contract: str) -> None:
+    client = Client(make_settings(sqlite_database, registry__contract=contract))
+    pattern = client.get("/v2/schemas/image").json()["properties"]["id"]["pattern"]
+    refused = [".", "..", "detail", "", "x" * 37, "a/b", "a b", "ü", "1\n", "%41"]
+    ids = ["7", "not-a-uuid", "...", "Detail", "details", "x" * 36, str(uuid4()), uuid4().hex, *refused]
+
+    answers = {image_id: client.post("/v2/images", {"id": image_id}) for image_id in ids}
+    shown = {image_id: client.get(f"/v2/images/{image_id}") for image_id in ids if image_id not in refused}
+    client.close()
+
+    assert {image_id for image_id, answer in answers.items() if answer.status_code == 400} == set(refused)
+    assert {image_id for image_id, answer in answers.items() if answer.status_code == 201} == shown.keys()
+    assert {image_id for image_id in ids if re.search(pattern, image_id)} - {"1\n"} == shown.keys()
+    assert {answer.status_code for answer in shown.values()} == {200}
+
+
+def test_an_id_of_one_contract_is_served_under_the_other(sqlite_database: str) -> None:
+    old, new = (Client(make_settings(sqlite_database, registry__contract=name)) for name in ("cactus", "queens"))
+    old.post("/images", {"image": {"id": 7, "name": "seven", "disk_format": "raw", "container_format": "bare"}})
+
+    answers = [new.get(path) for path in ("/v2/images/7", "/images/7")]
+    refused = new.post("/images", {"image": {"id": "8", "name": "eight", "disk_format": "raw"}})
+    old.close()
+    new.close()
+
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert (refused.status_code, "Invalid image id format" in refused.text) == (400, True)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft4Validator, validate
 from tests.conftest import Client
+from tests.options import make_settings
 
 from glance_registry.model.errors import Invalid
-from glance_registry.settings import Settings
 
 
 @pytest.mark.parametrize(("path", "status"), [("/", 300), ("/versions", 200)])
@@ -64,7 +64,7 @@ def test_links_lead_back_to_where_the_request_was_sent(
 
 
 def test_an_operator_says_where_links_lead(sqlite_database: str) -> None:
-    client = Client(Settings(database=sqlite_database, public_endpoint="https://images.example.com/glance/"))
+    client = Client(make_settings(sqlite_database, public_endpoint="https://images.example.com/glance/"))
 
     found = client.get("/versions", headers={"Host": "localhost"}).json()["versions"]
     client.close()
@@ -134,7 +134,7 @@ def test_an_operator_s_properties_are_in_the_schema_and_checked(
 ) -> None:
     file = tmp_path / "schema-image.json"
     file.write_text(json.dumps({"properties": OWN, "required": ["os_distro"]} if wrapped else OWN))
-    client = Client(Settings(database=sqlite_database, schema_file=str(file)))
+    client = Client(make_settings(sqlite_database, images__schema_file=str(file)))
 
     described = client.get("/v2/schemas/image").json()
     image = client.register(os_distro="debian")
@@ -156,6 +156,6 @@ def test_a_file_that_holds_no_schemas_keeps_the_program_from_starting(
     file.write_text(text)
 
     with pytest.raises(Invalid, match="schema"):
-        Client(Settings(database=sqlite_database, schema_file=str(file)))
+        Client(make_settings(sqlite_database, images__schema_file=str(file)))
     with pytest.raises(Invalid, match="cannot be read"):
-        Client(Settings(database=sqlite_database, schema_file=str(tmp_path / "absent")))
+        Client(make_settings(sqlite_database, images__schema_file=str(tmp_path / "absent")))

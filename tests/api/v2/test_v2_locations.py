@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from tests.conftest import Client
+from tests.options import make_settings
 
 from glance_registry.model.contract import LOCATION_SCHEMES
-from glance_registry.settings import Settings
 
 SHA = {"os_hash_algo": "sha512", "os_hash_value": "A" * 128}
 CLAIMS = {**SHA, "checksum": "b" * 32, "size": 7}
@@ -17,13 +17,13 @@ CLAIMS = {**SHA, "checksum": "b" * 32, "size": 7}
 @pytest.fixture
 def open_client(database: str) -> Iterator[Client]:
     """A registry that shows locations and trusts identity headers."""
-    settings = Settings(
-        database=database,
-        contract="queens",
-        clients="api_servers",
-        identity_mode="context",
-        show_locations=True,
-        show_direct_url=True,
+    settings = make_settings(
+        database,
+        registry__contract="queens",
+        registry__clients="api_servers",
+        identity__mode="context",
+        images__show_multiple_locations=True,
+        images__show_image_direct_url=True,
     )
     client = Client(settings)
     yield client
@@ -201,7 +201,7 @@ def test_a_user_names_web_addresses_alone(sqlite_context: Client, scheme: str) -
 
 
 def test_one_setting_says_which_schemes_there_are(sqlite_database: str) -> None:
-    client = Client(Settings(database=sqlite_database, location_schemes=("https", "nfs")))
+    client = Client(make_settings(sqlite_database, images__location_schemes=("https", "nfs")))
     urls = {"https://h/i": True, "nfs://h/i": True, "http://h/i": False, "file:///i": False}
     body = {"disk_format": "raw", "container_format": "bare", "name": "i"}
     old = {url: client.post("/images", {"image": {**body, "location": url}}) for url in urls}

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from tests.conftest import Client, identity
+from tests.options import make_settings
 
 from glance_registry.settings import Settings, load
 
@@ -20,7 +21,7 @@ def from_service(client: Client, project: str, **more: str) -> Any:
 
 
 def settings(database: str, **more: Any) -> Settings:
-    return Settings(database=database, contract="queens", identity_mode="context", **more)
+    return make_settings(database, registry__contract="queens", identity__mode="context", **more)
 
 
 def test_a_service_says_in_which_store_its_user_s_image_lies_and_lists_its_locations(context: Client) -> None:
@@ -54,7 +55,7 @@ def test_a_service_sees_and_changes_no_more_than_its_user(context: Client) -> No
 
 def test_a_service_gives_an_active_image_no_further_location(sqlite_database: str) -> None:
     """By PATCH it may name a store for a queued image, as Nova did before version 2.17, and no more."""
-    client = Client(settings(sqlite_database, show_locations=True))
+    client = Client(settings(sqlite_database, images__show_multiple_locations=True))
     image = client.caller("owner", "member").register()
     service = from_service(client, "owner")
 
@@ -128,7 +129,7 @@ def test_nobody_but_a_trusted_address_speaks_for_a_service(sqlite_database: str)
 def test_the_roles_of_services_are_those_of_the_setting(
     sqlite_database: str, roles: tuple[str, ...], status: int
 ) -> None:
-    client = Client(settings(sqlite_database, service_roles=roles))
+    client = Client(settings(sqlite_database, identity__service_roles=roles))
     image = client.caller("owner", "member").register()
 
     assert from_service(client, "owner").post(image["self"] + "/locations", SNAPSHOT).status_code == status
@@ -141,5 +142,5 @@ def test_the_setting_has_its_name_of_before_too(tmp_path: Any) -> None:
 
     loaded = load([str(file)])
 
-    assert loaded.settings.service_roles == ("nova", "cinder")
+    assert loaded.settings.identity.service_roles == ("nova", "cinder")
     assert loaded.unknown == []

@@ -124,7 +124,7 @@ class WatchedAccounts:
         self._looked_at = clock()
         self._stamp = self._stamp_now()
         self._accounts: Accounts | None = read_accounts(*self._files)
-        self._trouble = ""
+        self._cause = ""
 
     def current(self) -> Accounts:
         """Raises IdentityUnavailable for as long as a file cannot be used: then nobody is let in."""
@@ -132,7 +132,9 @@ class WatchedAccounts:
             self._looked_at = self._clock()
             self._look()
         if self._accounts is None:
-            raise IdentityUnavailable("The registry cannot read its list of users now; try again later.")
+            unavailable = IdentityUnavailable("The registry cannot read its list of users now; try again later.")
+            unavailable.add_note(self._cause)  # For the log alone: it names files and users.
+            raise unavailable
         return self._accounts
 
     def _look(self) -> None:
@@ -143,12 +145,8 @@ class WatchedAccounts:
             # The stamp is older than what is read: a change in between shows at the next look.
             self._stamp, self._accounts = stamp, read_accounts(*self._files)
         except Invalid as error:
-            self._accounts = None
-            if self._trouble != str(error):
-                self._trouble = str(error)
-                log.error("users not readable", extra={"fields": {"cause": self._trouble}})
+            self._accounts, self._cause = None, str(error)
         else:
-            self._trouble = ""
             self.version += 1
             log.info("users read again", extra={"fields": {"users": len(self._accounts.hashes)}})
 

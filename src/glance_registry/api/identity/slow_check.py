@@ -19,8 +19,8 @@ from typing import Any, Generic, TypeVar
 from msgspec import Struct
 
 from glance_registry.api.errors import TooManyAttempts
-from glance_registry.api.identity.fair_queue import FairQueue
 from glance_registry.api.identity.guesses import Guesses, Source
+from glance_registry.catalogue.fair_queue import FairQueue
 from glance_registry.model.errors import IdentityUnavailable, Unauthorized
 
 Found = TypeVar("Found")

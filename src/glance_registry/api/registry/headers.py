@@ -12,9 +12,7 @@ from itertools import chain
 from urllib.parse import quote
 
 from glance_registry.api.registry import wire
-from glance_registry.api.rendered import rendered
 from glance_registry.api.responses import Header
-from glance_registry.model.image import Image
 
 MOST_PROPERTIES = 80
 MOST_BYTES = 32 * 1024
@@ -38,11 +36,12 @@ _NAME_SAFE = "!#$&'*+.^_`|~-"
 _NEEDS_ENCODING = re.compile(r"[\x00-\x1f\x7f]|^\s|\s$")
 
 
-def image_headers(image: Image, with_locations: bool) -> list[Header]:
-    """The headers of an image. Too many or too long properties are left out and
-    counted in `x-image-meta-properties-omitted`; so is one whose name differs from another's only in case, since a
-    header's name has none."""
-    shown = rendered(wire.shown, image, with_locations)
+def image_headers(shown: wire.ShownImage, json_bytes: int) -> list[Header]:
+    """The headers of an image whose JSON has so many bytes.
+
+    Too many or too long properties are left out and counted in `x-image-meta-properties-omitted`; so is one whose name
+    differs from another's only in case, since a header's name has none.
+    """
     encoded: list[bytes] = []
     headers = [
         (header, _value(header, value, encoded) if is_free_text else str(value).encode())
@@ -57,8 +56,7 @@ def image_headers(image: Image, with_locations: bool) -> list[Header]:
         if header not in properties:
             properties[header] = _value(header, text, encoded)
     if _are_too_many(headers, properties) or (
-        len(rendered(wire.shown_json, image, with_locations)) > SURELY_SHORT_BODY
-        and _are_too_long(headers, properties, encoded)
+        json_bytes > SURELY_SHORT_BODY and _are_too_long(headers, properties, encoded)
     ):
         properties = {}
         del encoded[encoded_fields:]

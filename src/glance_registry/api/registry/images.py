@@ -8,14 +8,14 @@ from msgspec.structs import replace
 from glance_registry.api.registry import wire
 from glance_registry.api.registry.headers import image_headers
 from glance_registry.api.registry.query import read_query
-from glance_registry.api.rendered import rendered
 from glance_registry.api.request import Request
-from glance_registry.api.responses import Answer, encoded_answer, streamed_answer
+from glance_registry.api.responses import Answer, Header, encoded_answer, streamed_answer
 from glance_registry.catalogue import images
-from glance_registry.model.access import may_read_locations, owner_of_new
+from glance_registry.model.access import may_read_locations
+from glance_registry.model.changes import Delete
 from glance_registry.model.image import Image
-from glance_registry.model.locations import check_may_describe_bytes
 from glance_registry.model.query import Page, Query
+from glance_registry.model.rules import RegistryRules, check_change
 
 
 async def list_images(request: Request) -> Answer:
@@ -32,20 +32,26 @@ async def show_image(request: Request) -> Answer:
     """Metadata about one image, in HTTP headers and in the body."""
     registry = request.registry
     image = await registry.catalogue.read(images.get, request.image_id, request.caller, registry.contract)
-    answer = _one(request, image)
-    answer.raw_headers += rendered(image_headers, image, may_read_locations(request.caller, image, registry.contract))
+    with_locations = may_read_locations(request.caller, image, registry.contract)
+    body, headers = registry.render_cache.render(_body_and_headers, image, with_locations)
+    answer = encoded_answer(body)
+    answer.raw_headers += headers
     return answer
+
+
+def _body_and_headers(image: Image, with_locations: bool) -> tuple[bytes, list[Header]]:
+    shown = wire.shown(image, with_locations)
+    body = wire.one_json(shown)
+    return body, image_headers(shown, len(body))
 
 
 async def create_image(request: Request) -> Answer:
     """Registers metadata about a new image."""
     registry = request.registry
-    given_id, wanted = wire.read_new(await request.read_body(), registry.contract)
-    owner = owner_of_new(request.caller, wanted.fields.get("owner"))
-    image = wanted.create(given_id or registry.new_id(), registry.now(), owner)
-    registry.contract.check(image)
-    check_may_describe_bytes(request.caller, None, image, registry.contract)
-    added = await registry.catalogue.write(images.add, image, registry.most_images)
+    body = await request.read_body()
+    image = wire.read_new(body, registry.contract, request.caller, registry.new_id, registry.now())
+    check_change(request.caller, None, image, RegistryRules(registry.contract))
+    added = await registry.catalogue.write(images.add, image, registry.settings.limits.images_per_owner)
     return _one(request, added)
 
 
@@ -57,23 +63,18 @@ async def update_image(request: Request) -> Answer:
     await registry.catalogue.read(images.get, request.image_id, request.caller, registry.contract)
     # "with X-Glance-Registry-Purge-Props: true (exactly) those not given go" (section 3).
     purge = request.headers.get("x-glance-registry-purge-props") == "true"
-    wanted = wire.read_change(body, request.image_id, purge_properties=purge)
-    changed = await registry.catalogue.write(
-        images.change, request.image_id, wanted, registry.now(), request.caller, registry.contract
-    )
-    return _one(request, changed)
+    changes, condition = wire.read_update(body, request.image_id, request.caller, purge=purge)
+    return _one(request, await request.change_image(changes, RegistryRules(registry.contract), condition))
 
 
 async def delete_image(request: Request) -> Answer:
     """Removes the metadata, softly, and answers the image as it is then."""
-    registry = request.registry
-    removed = await registry.catalogue.write(images.remove, request.image_id, registry.now(), request.caller)
-    return _one(request, removed)
+    return _one(request, await request.change_image([Delete()], RegistryRules(request.registry.contract)))
 
 
 def _one(request: Request, image: Image) -> Answer:
-    """As `wire.OneImage` says."""
-    return encoded_answer(b'{"image":%b}' % _shown_json(request, image))
+    with_locations = may_read_locations(request.caller, image, request.registry.contract)
+    return encoded_answer(wire.one_json(wire.shown(image, with_locations)))
 
 
 async def _page(request: Request, render: Callable[[Request, Image], bytes]) -> Answer:
@@ -103,12 +104,15 @@ async def _following(
     yield b"]}"
 
 
-def _brief_json(_: Request, image: Image) -> bytes:
-    return rendered(wire.brief_json, image)
+def _brief_json(request: Request, image: Image) -> bytes:
+    return request.registry.render_cache.render(wire.brief_json, image)
 
 
 def _shown_json(request: Request, image: Image) -> bytes:
-    return rendered(wire.shown_json, image, may_read_locations(request.caller, image, request.registry.contract))
+    registry = request.registry
+    return registry.render_cache.render(
+        wire.shown_json, image, may_read_locations(request.caller, image, registry.contract)
+    )
 
 
 def _query(request: Request) -> Query:
@@ -117,6 +121,6 @@ def _query(request: Request) -> Query:
         request.scope["query_string"],
         request.caller,
         registry.contract,
-        registry.default_page,
-        registry.largest_page,
+        registry.settings.limit_param_default,
+        registry.settings.api_limit_max,
     )

@@ -5,7 +5,7 @@ The Struct types are the shapes on the wire: they validate what comes in and des
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -13,10 +13,19 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from glance_registry.api.json_body import convert, read_object, read_switch
-from glance_registry.api.rendered import rendered
+from glance_registry.model.access import Caller, owner_of_new, permitted
+from glance_registry.model.changes import (
+    Change,
+    OverwriteLocations,
+    Precondition,
+    SetField,
+    SetProperties,
+    SetPublic,
+    Touch,
+)
 from glance_registry.model.contract import Contract
 from glance_registry.model.errors import Invalid
-from glance_registry.model.image import LARGEST_32, LARGEST_64, Change, Image, Location
+from glance_registry.model.image import LARGEST_32, LARGEST_64, PUBLIC, SHARED, Image, Location, number
 
 _encode = msgspec.json.Encoder().encode
 
@@ -131,20 +140,38 @@ _NUMBERS = frozenset({"size", "virtual_size", "min_disk", "min_ram"})
 _SWITCHES = frozenset({"is_public", "protected"})
 
 
-def read_new(body: bytes, contract: Contract) -> tuple[str | None, Change]:
-    """The id that the client chose, if any, and what it wants registered. Raises Invalid."""
+def read_new(body: bytes, contract: Contract, caller: Caller, new_id: Callable[[], str], now: datetime) -> Image:
+    """The image that a client wants registered, under the id that it chose, if any. Raises Invalid."""
     request = _read_request(body)
     given = request.image.id
-    return None if given is UNSET or given is None else contract.image_id(given), _change(request)
+    image_id = new_id() if given is UNSET or given is None else contract.image_id(given)
+    fields = _fields(request.image)
+    return Image(
+        id=image_id,
+        created_at=now,
+        updated_at=now,
+        visibility=PUBLIC if request.image.is_public is True else SHARED,
+        properties=_properties(request.image.properties),
+        locations=number(_locations(request.image), ()),
+        **{**fields, "owner": owner_of_new(caller, fields.get("owner"))},
+    )
 
 
-def read_change(body: bytes, image_id: str, *, purge_properties: bool) -> Change:
-    """What a client wants changed in an image. Raises Invalid."""
+def read_update(body: bytes, image_id: str, caller: Caller, *, purge: bool) -> tuple[list[Change], Precondition]:
+    """What a client wants changed in an image, and from which status. Raises Invalid."""
     request = _read_request(body)
-    given = request.image.id
-    if given is not UNSET and given is not None and str(given) != image_id:
+    image = request.image
+    if image.id is not UNSET and image.id is not None and str(image.id) != image_id:
         raise Invalid("Field 'id' cannot be changed; it must be the id in the path, or be left out.")
-    return _change(request, purge_properties)
+    # Compat: an update that changes nothing makes a new version with a new `updated_at`, too.
+    changes: list[Change] = [Touch(), *(SetField(*field) for field in permitted(caller, _fields(image)).items())]
+    if image.is_public is not UNSET:
+        changes.append(SetPublic(image.is_public))
+    if (properties := _properties(image.properties)) or purge:
+        changes.append(SetProperties(properties, purge))
+    if locations := _locations(image):
+        changes.append(OverwriteLocations(locations))
+    return changes, Precondition(from_status=request.from_state)
 
 
 def _read_request(body: bytes) -> ImageRequest:
@@ -162,21 +189,14 @@ def _loosen(name: str, given: Any) -> Any:
     return read_switch(given) if name in _SWITCHES else given
 
 
-def _change(request: ImageRequest, purge_properties: bool = False) -> Change:
-    image = request.image
+def _fields(image: ImageBody) -> dict[str, Any]:
+    """The fields of `Image` that are given."""
     given = {name: getattr(image, name) for name in _SET_AS_GIVEN}
     # "null min_disk and min_ram are 0, an empty owner is null" (protocol, section 3).
     meant: dict[str, Any] = {name: 0 for name in ("min_disk", "min_ram") if given[name] is None}
     if given["owner"] == "":
         meant["owner"] = None
-    return Change(
-        fields={name: value for name, value in {**given, **meant}.items() if value is not UNSET},
-        is_public=None if image.is_public is UNSET else image.is_public,
-        properties=_properties(image.properties),
-        purge_properties=purge_properties,
-        locations=_locations(image),
-        from_status=request.from_state,
-    )
+    return {name: value for name, value in {**given, **meant}.items() if value is not UNSET}
 
 
 def _properties(given: Any) -> dict[str, str | None]:
@@ -206,7 +226,7 @@ def _property_text(name: str, value: str | float | None) -> str | None:
 def _locations(image: ImageBody) -> tuple[Location, ...]:
     """Both fields as one list; "the same url in both is one", absent or empty means no change."""
     given = [Location(entry.url, entry.metadata, entry.status) for entry in image.location_data or ()]
-    if image.location and all(place.url != image.location for place in given):
+    if image.location and all(location.url != image.location for location in given):
         given.insert(0, Location(image.location))
     return tuple(given)
 
@@ -252,8 +272,12 @@ def brief_json(image: Image) -> bytes:
     return _encode(brief(image))
 
 
+def one_json(shown: ShownImage) -> bytes:
+    return _encode(OneImage(shown))
+
+
 def shown_json(image: Image, with_locations: bool) -> bytes:
-    return _encode(rendered(shown, image, with_locations))
+    return _encode(shown(image, with_locations))
 
 
 def timestamp(instant: datetime) -> str:

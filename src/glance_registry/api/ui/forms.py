@@ -11,7 +11,7 @@ from msgspec import Struct
 from glance_registry.api.errors import UnsupportedType
 from glance_registry.api.v2.offer import Offer
 from glance_registry.api.v2.wire import FIELDS, NUMBERS, check_may_name
-from glance_registry.model.changes import Step, all_of, as_tag, remove_property, set_field, set_property, set_tags
+from glance_registry.model.changes import Change, RemoveProperty, SetField, SetProperty, SetTags, as_tag
 from glance_registry.model.errors import Invalid
 from glance_registry.model.image import LARGEST_MAX_PROPERTIES, Image
 
@@ -112,26 +112,28 @@ def read_entered(pairs: Sequence[tuple[str, str]]) -> tuple[Entered, Before]:
     return entered, before
 
 
-def read_changes(entered: Entered, image: Image, offer: Offer) -> Step:
+def read_changes(entered: Entered, image: Image, offer: Offer) -> list[Change]:
     """What must be done that the image is as it was entered. What was not touched stays, to the letter.
 
     Raises Invalid or Forbidden.
     """
     fields = _changed_fields(entered, image)
-    steps = [set_tags(value) if name == "tags" else set_field(name, value) for name, value in fields.items()]
+    changes: list[Change] = [
+        SetTags(tuple(value)) if name == "tags" else SetField(name, value) for name, value in fields.items()
+    ]
     # A browser makes one kind of line break of all.
     texts = _texts(image)
-    kept = {joined(name): name for name in texts}
+    names = {joined(name): name for name in texts}
     properties: dict[str, str] = {}
     for shown, value in entered.properties:
-        name = kept.get(shown, shown.strip())
+        name = names.get(shown, shown.strip())
         if shown in entered.removed and name in texts:
-            steps.append(remove_property(name))
+            changes.append(RemoveProperty(name))
         elif name not in texts or value != joined(texts[name]):
             _check_new(name, properties)
             properties[name] = value
     offer.schemas.check_part({**fields, **properties})
-    return all_of([*steps, *(set_property(name, value) for name, value in properties.items())])
+    return [*changes, *(SetProperty(name, value) for name, value in properties.items())]
 
 
 def _texts(image: Image) -> dict[str, str]:

@@ -4,7 +4,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from glance_registry.api.errors import PreconditionFailed, status_of
+from glance_registry.api.errors import status_of
 from glance_registry.api.identity.header import COOKIE
 from glance_registry.api.request import Request
 from glance_registry.api.responses import Answer
@@ -23,14 +23,14 @@ from glance_registry.api.ui.merge import Changed, merge
 from glance_registry.api.ui.render import PATH, answer_page, redirect
 from glance_registry.api.v2 import conditional
 from glance_registry.api.v2.discovery import endpoint
-from glance_registry.api.v2.revise import revise
+from glance_registry.api.v2.offer import offer_of
 from glance_registry.api.v2.schemas import DISK_FORMATS
 from glance_registry.catalogue import images, members
 from glance_registry.model.access import ANYONE_IS_ADMIN, check_may_modify, may_modify, may_publicize, may_see_locations
-from glance_registry.model.changes import all_of
-from glance_registry.model.errors import Conflict, Forbidden, Invalid, TooLarge
+from glance_registry.model.errors import Conflict, Forbidden, Invalid, PreconditionFailed, TooLarge
 from glance_registry.model.image import ACTIVE, PUBLIC, SHARED, VISIBILITIES, Image, Location
 from glance_registry.model.member import Member
+from glance_registry.model.rules import ImagesRules
 from glance_registry.model.status import DEACTIVATED, DELETED, TRANSITIONS
 
 _REFUSED = (Invalid, Forbidden, Conflict, TooLarge)
@@ -57,7 +57,8 @@ async def show_start(request: Request) -> Answer:
 async def list_images(request: Request) -> Answer:
     """The images that the caller may see, searched, filtered and sorted."""
     registry = request.registry
-    listing = read_listing(request.scope["query_string"], registry.default_page, registry.largest_page)
+    settings = registry.settings
+    listing = read_listing(request.scope["query_string"], settings.limit_param_default, settings.api_limit_max)
     found = await registry.catalogue.read(images.find, listing.query, request.caller)
     full = found and (found.cut or len(found) == listing.query.page.limit)
     return _page(
@@ -73,14 +74,14 @@ async def list_images(request: Request) -> Answer:
 async def show_image(request: Request) -> Answer:
     """Everything about one image, and what one types to use it."""
     image = await request.registry.catalogue.read(images.get, request.image_id, request.caller)
-    places = _places(request, image)
+    locations = _locations(request, image)
     return _page(
         request,
         "image.html",
         image=image,
-        places=places,
+        locations=locations,
         members=await _members(request, image),
-        commands=commands_for(image, endpoint(request), _credentials(request), places[0].url if places else None),
+        commands=commands_for(image, endpoint(request), _credentials(request), locations[0].url if locations else None),
         editable=may_modify(request.caller, image),
     )
 
@@ -97,10 +98,11 @@ async def update_image(request: Request) -> Answer:
     registry = request.registry
     entered, before = read_entered(read_form(await request.read_body(), request.headers.get("content-type", "")))
     image = await registry.catalogue.read(images.get, request.image_id, request.caller)
-    only = conditional.only({entered.tag})
+    unchanged = conditional.only(entered.tag)
     try:
-        changes = read_changes(entered, only(image), registry.offer)
-        await revise(request, all_of([only, changes]))
+        unchanged.check(image)
+        changes = read_changes(entered, image, offer_of(registry))
+        await request.change_image(changes, ImagesRules(registry.contract), unchanged)
     except PreconditionFailed as error:
         registry.metrics.count_error(error.code)
         newer = await registry.catalogue.read(images.get, request.image_id, request.caller)
@@ -150,11 +152,13 @@ def _page(request: Request, template: str, status: int = 200, **values: Any) -> 
     return answer_page(template, status, **given, **values)
 
 
-def _places(request: Request, image: Image) -> Sequence[Location]:
+def _locations(request: Request, image: Image) -> Sequence[Location]:
     """Where the bytes lie, as far as the caller is told that in the Images API."""
-    if image.status == DEACTIVATED or not (request.registry.offer.show_locations or may_see_locations(request.caller)):
+    if image.status == DEACTIVATED or not (
+        offer_of(request.registry).show_multiple_locations or may_see_locations(request.caller)
+    ):
         return ()
-    return [place for place in image.locations if place.status == ACTIVE]
+    return [location for location in image.locations if location.status == ACTIVE]
 
 
 async def _members(request: Request, image: Image) -> list[Member]:

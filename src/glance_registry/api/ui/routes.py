@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pages' rows of the route table. They are for people: the API's description has none of them."""
+"""The pages for people as a dialect. The API's description has none of them."""
 
-from glance_registry.api.routing import Access, route
+from glance_registry.api.dialect import Access, Dialect, route
 from glance_registry.api.ui import pages, render, session
+from glance_registry.api.ui.errors import error_page
 from glance_registry.api.ui.render import PATH
+from glance_registry.api.v2.offer import prepare_offer
+from glance_registry.api.v2.routes import PATH_PARTS
 
 OPEN, READ, WRITE = Access.OPEN, Access.READ, Access.WRITE
 IMAGE, SIGN_IN = PATH + "/images/{image_id}", PATH + "/sign-in"
 HTML = "text/html"
 
-PAGES = (
+ROUTES = (
     route("GET", PATH, pages.list_images, READ, HTML),
     route("GET", PATH + "/", pages.show_start, OPEN, HTML, status=303),
     route("GET", IMAGE, pages.show_image, READ, HTML),
@@ -20,4 +23,14 @@ PAGES = (
     route("POST", PATH + "/sign-out", session.sign_out, OPEN, HTML, status=303),
     route("GET", PATH + "/style.css", render.show_file, OPEN, "text/css"),
     route("GET", PATH + "/icon.svg", render.show_file, OPEN, "image/svg+xml"),
+)
+
+DIALECT = Dialect(
+    name="ui",
+    prefix=PATH,
+    routes=ROUTES,
+    path_parts=PATH_PARTS,
+    render_error=error_page,
+    described=False,
+    prepare=prepare_offer,
 )

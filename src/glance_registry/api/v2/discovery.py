@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from glance_registry.api.request import Request
 from glance_registry.api.responses import Answer, encoded_answer, json_answer
+from glance_registry.api.v2.offer import offer_of
 
 SUPPORTED = ("2.9", "2.7", "2.6", "2.5", "2.4", "2.3", "2.2", "2.1", "2.0")
 CURRENT = "2.17"
@@ -82,7 +83,7 @@ async def show_schema_of_members(request: Request) -> Answer:
 
 
 def _schema(request: Request, name: str) -> Answer:
-    return encoded_answer(request.registry.offer.schemas.published[name])
+    return encoded_answer(offer_of(request.registry).schemas.published[name])
 
 
 def _versions(request: Request) -> Versions:
@@ -96,7 +97,7 @@ def _version(request: Request, number: str) -> Version:
 
 def endpoint(request: Request) -> str:
     """Where the caller reaches us: as the operator says, else as the request says."""
-    configured = request.registry.offer.public_endpoint
+    configured = request.registry.settings.public_endpoint
     if configured:
         return configured.rstrip("/")
     forwarded = request.headers.get("x-forwarded-proto", "").lower()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Calls on images of the Images API v2: parse, run one operation, answer."""
 
+from collections.abc import Sequence
 from http import HTTPStatus
 
 import msgspec
@@ -9,16 +10,16 @@ from glance_registry.api.errors import UnsupportedType
 from glance_registry.api.request import Request
 from glance_registry.api.responses import Answer, empty_answer, encoded_answer
 from glance_registry.api.v2 import conditional, wire
+from glance_registry.api.v2.offer import offer_of
 from glance_registry.api.v2.patch import read_patch
 from glance_registry.api.v2.query import read_query
-from glance_registry.api.v2.revise import revise
 from glance_registry.catalogue import images
 from glance_registry.model.access import owner_of_new
-from glance_registry.model.changes import Step, add_tag, all_of, check_may_create, deletion, remove_tag
-from glance_registry.model.errors import Forbidden, Invalid, NotFound
+from glance_registry.model.changes import AddTag, Change, Deactivate, Delete, FillEmpty, Reactivate, RemoveTag
+from glance_registry.model.errors import Forbidden, NotFound
 from glance_registry.model.image import ACTIVE, Image
-from glance_registry.model.locations import emptied
-from glance_registry.model.status import QUEUED, deactivated, reactivated
+from glance_registry.model.rules import ImagesRules, check_change
+from glance_registry.model.status import DELETED, QUEUED
 
 BYTES = "application/octet-stream"
 
@@ -28,9 +29,12 @@ _encode = msgspec.json.Encoder().encode
 async def list_images(request: Request) -> Answer:
     """The images that the caller may see, page by page, as it wants them chosen and sorted."""
     registry = request.registry
-    asked = read_query(request.scope["query_string"], registry.default_page, registry.largest_page)
+    settings = registry.settings
+    asked = read_query(request.scope["query_string"], settings.limit_param_default, settings.api_limit_max)
     found = await registry.catalogue.read(images.find, asked.query, request.caller)
-    listed = wire.ListedImages([msgspec.Raw(wire.shown_json(image, registry.offer)) for image in found], asked.first)
+    render, offer = registry.render_cache.render, offer_of(registry)
+    shown = [msgspec.Raw(render(wire.shown_json, image, offer)) for image in found]
+    listed = wire.ListedImages(shown, asked.first)
     # "`next` whenever the page is full", also of bytes; an empty page is never full.
     if found and (found.cut or len(found) == asked.query.page.limit):
         listed.next = asked.following(found[-1].id)
@@ -40,57 +44,58 @@ async def list_images(request: Request) -> Answer:
 
 async def show_image(request: Request) -> Answer:
     """Everything about one image but its bytes."""
-    image = await request.registry.catalogue.read(images.get, request.image_id, request.caller)
-    body = wire.shown_json(image, request.registry.offer)
+    registry = request.registry
+    image = await registry.catalogue.read(images.get, request.image_id, request.caller)
+    body = registry.render_cache.render(wire.shown_json, image, offer_of(registry))
     return conditional.answer(request, body, conditional.etag(image))
 
 
 async def create_image(request: Request) -> Answer:
     """Registers an image; nothing is known of its bytes yet."""
     registry, now = request.registry, request.registry.now()
-    fields = wire.read_new(await request.read_body(), registry.offer, registry.contract)
+    fields = wire.read_new(await request.read_body(), offer_of(registry))
     image_id, given_owner = fields.pop("id", None) or registry.new_id(), fields.pop("owner", None)
     owner = given_owner if given_owner is not None else owner_of_new(request.caller, None)
     image = Image(id=image_id, created_at=now, updated_at=now, status=QUEUED, owner=owner, **fields)
-    check_may_create(request.caller, image, registry.contract)
-    added = await registry.catalogue.write(images.add, image, registry.most_images)
+    check_change(request.caller, None, image, ImagesRules(registry.contract))
+    added = await registry.catalogue.write(images.add, image, registry.settings.limits.images_per_owner)
     return _one(request, added, HTTPStatus.CREATED)
 
 
 async def update_image(request: Request) -> Answer:
     """Changes an image: a list of operations on its attributes, all of them or none."""
     content_type = request.headers.get("content-type", "")
-    step = read_patch(await request.read_body(), content_type, request.registry.offer)
-    return _one(request, await _revise(request, step))
+    changes = read_patch(await request.read_body(), content_type, offer_of(request.registry))
+    return _one(request, await _change(request, changes))
 
 
 async def delete_image(request: Request) -> Answer:
     """Deletes an image for good; its id is never used again."""
-    await _revise(request, deletion(request.registry.now()))
+    await _change(request, [Delete(DELETED)])
     return empty_answer()
 
 
 async def update_tag(request: Request) -> Answer:
     """Gives an image a tag, if it has it not already."""
-    await _revise(request, add_tag(request.parts["tag"]))
+    await _change(request, [AddTag(request.parts["tag"])])
     return empty_answer()
 
 
 async def delete_tag(request: Request) -> Answer:
     """Takes a tag from an image."""
-    await _revise(request, remove_tag(request.parts["tag"]))
+    await _change(request, [RemoveTag(request.parts["tag"])])
     return empty_answer()
 
 
 async def create_deactivation(request: Request) -> Answer:
     """Keeps everybody from an image's bytes until it is reactivated."""
-    await _revise(request, deactivated)
+    await _change(request, [Deactivate()])
     return empty_answer()
 
 
 async def delete_deactivation(request: Request) -> Answer:
     """Gives a deactivated image's bytes free again."""
-    await _revise(request, reactivated)
+    await _change(request, [Reactivate()])
     return empty_answer()
 
 
@@ -109,7 +114,7 @@ async def show_file(request: Request) -> Answer:
 
 async def replace_file(request: Request) -> Answer:
     """Makes a queued image active as one of no bytes; others are not kept here: a location says where they lie."""
-    if await request.brings_bytes():
+    if await request.has_body():
         await request.registry.catalogue.read(images.get, request.image_id, request.caller)
         raise Forbidden("This registry keeps no bytes of images: register where they lie with POST …/locations.")
     # Compat: Nova makes the snapshot of a server that boots from a volume so, and openstackclient without a terminal
@@ -117,23 +122,17 @@ async def replace_file(request: Request) -> Answer:
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != BYTES:
         raise UnsupportedType(f"The Content-Type of an image's bytes must be {BYTES}.", (BYTES,))
     announced = request.headers.get("x-openstack-image-size") or request.headers.get("content-length", "0")
-    await _revise(request, all_of([lambda image: _check_announced(image, announced), emptied]))
+    await _change(request, [FillEmpty()], announced)
     return empty_answer()
 
 
-def _check_announced(image: Image, announced: str) -> Image:
-    """The image, unless the client said that more bytes would come than none. Raises Invalid."""
-    if announced.strip("0"):
-        raise Invalid("The body is empty, but its announced size is another than 0.")
-    return image
-
-
-async def _revise(request: Request, step: Step) -> Image:
-    return await revise(request, conditional.guarded(request, step))
+async def _change(request: Request, changes: Sequence[Change], announced_size: str = "0") -> Image:
+    condition = conditional.precondition(request, announced_size)
+    return await request.change_image(changes, ImagesRules(request.registry.contract), condition)
 
 
 def _one(request: Request, image: Image, status: HTTPStatus = HTTPStatus.OK) -> Answer:
     headers = [(b"etag", conditional.etag(image).encode())]
     if status is HTTPStatus.CREATED:
         headers.append((b"location", f"/v2/images/{image.id}".encode()))
-    return encoded_answer(wire.shown_json(image, request.registry.offer), status, headers)
+    return encoded_answer(wire.shown_json(image, offer_of(request.registry)), status, headers)

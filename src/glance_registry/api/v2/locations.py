@@ -6,10 +6,11 @@ from http import HTTPStatus
 from glance_registry.api.request import Request
 from glance_registry.api.responses import Answer, encoded_answer, json_answer
 from glance_registry.api.v2 import conditional, wire
-from glance_registry.api.v2.revise import revise
+from glance_registry.api.v2.offer import offer_of
 from glance_registry.catalogue import images
 from glance_registry.model.access import check_may_see_locations
-from glance_registry.model.changes import first_place
+from glance_registry.model.changes import SetFirstLocation
+from glance_registry.model.rules import ImagesRules
 
 
 async def list_locations(request: Request) -> Answer:
@@ -21,7 +22,8 @@ async def list_locations(request: Request) -> Answer:
 
 async def create_location(request: Request) -> Answer:
     """Says where the bytes of a queued image lie, and what they are; it is active from then on."""
-    offer = request.registry.offer
-    place = wire.read_location(await request.read_body(), offer)
-    image = await revise(request, conditional.guarded(request, first_place(place)))
+    registry, offer = request.registry, offer_of(request.registry)
+    location = wire.read_location(await request.read_body(), offer)
+    rules, condition = ImagesRules(registry.contract), conditional.precondition(request)
+    image = await request.change_image([SetFirstLocation(location)], rules, condition)
     return encoded_answer(wire.shown_json(image, offer), HTTPStatus.ACCEPTED)

@@ -26,7 +26,7 @@ async def create_member(request: Request) -> Answer:
     registry = request.registry
     member_id = wire.read_invitation(await request.read_body())
     image, member = await registry.catalogue.write(
-        members.invite, request.image_id, member_id, registry.now(), request.caller, conditional.as_seen(request)
+        members.invite, request.image_id, member_id, registry.now(), request.caller, conditional.precondition(request)
     )
     return _one(image, member)
 
@@ -46,7 +46,7 @@ async def update_member(request: Request) -> Answer:
     registry = request.registry
     wanted = Member(member_id=request.parts["member_id"], status=wire.read_decision(await request.read_body()))
     image, member = await registry.catalogue.write(
-        members.decide, request.image_id, wanted, registry.now(), request.caller, conditional.as_seen(request)
+        members.decide, request.image_id, wanted, registry.now(), request.caller, conditional.precondition(request)
     )
     return _one(image, member)
 
@@ -55,7 +55,7 @@ async def delete_member(request: Request) -> Answer:
     """Shares an image with a project no longer."""
     member_id = request.parts["member_id"]
     await request.registry.catalogue.write(
-        members.expel, request.image_id, member_id, request.caller, conditional.as_seen(request)
+        members.expel, request.image_id, member_id, request.caller, conditional.precondition(request)
     )
     return empty_answer()
 

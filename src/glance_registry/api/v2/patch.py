@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A PATCH's body becomes steps. Two forms are spoken, told apart by the Content-Type:
+"""A PATCH's body becomes changes. Two forms are spoken, told apart by the Content-Type:
 
 - v2.1: `[{"op": "replace", "path": "/name", "value": "x"}]` (a part of RFC 6902)
 - v2.0: `[{"replace": "/name", "value": "x"}]` (its draft 4); there `add` is only for what is not there yet
 """
 
 import re
-from collections.abc import Callable, Mapping
 from typing import Any
 
 from msgspec import Struct
@@ -14,17 +13,16 @@ from msgspec import Struct
 from glance_registry.api.errors import UnsupportedType
 from glance_registry.api.json_body import read_list
 from glance_registry.api.v2.offer import Offer
-from glance_registry.api.v2.wire import FIELDS, NUMBERS, as_property, check_may_name, read_place
+from glance_registry.api.v2.wire import FIELDS, NUMBERS, as_location, as_property, check_may_name
 from glance_registry.model.changes import (
-    Step,
-    all_of,
-    insert_place,
-    remove_place,
-    remove_property,
-    set_field,
-    set_places,
-    set_property,
-    set_tags,
+    AddLocation,
+    Change,
+    RemoveLocation,
+    RemoveProperty,
+    SetField,
+    SetLocations,
+    SetProperty,
+    SetTags,
 )
 from glance_registry.model.errors import Conflict, Forbidden, Invalid
 
@@ -49,10 +47,10 @@ _BROKEN_ESCAPE = re.compile(r"~(?![01])")
 _DEPTHS = {("locations", "add"): 2, ("locations", "remove"): 2}
 
 
-class Change(Struct, frozen=True):
+class Operation(Struct, frozen=True):
     """One entry of a patch: what to do, where, with which value."""
 
-    operation: str
+    verb: str
     path: list[str]
     value: Any
     by_rfc: bool
@@ -62,7 +60,7 @@ class Change(Struct, frozen=True):
         return self.path[0]
 
 
-def read_patch(body: bytes, content_type: str, offer: Offer) -> Step:
+def read_patch(body: bytes, content_type: str, offer: Offer) -> list[Change]:
     """What a client wants changed. Raises UnsupportedType, Invalid, Forbidden or Conflict."""
     by_rfc = MEDIA_TYPES.get(content_type.partition(";")[0].strip().lower())
     if by_rfc is None:
@@ -70,26 +68,26 @@ def read_patch(body: bytes, content_type: str, offer: Offer) -> Step:
     entries = read_list(body)
     if len(entries) > MOST_OPERATIONS:
         raise Invalid(f"A patch may have at most {MOST_OPERATIONS} operations.")
-    return all_of([_step(_read_change(entry, by_rfc), offer) for entry in entries])
+    return [_change(_read_operation(entry, by_rfc), offer) for entry in entries]
 
 
-def _read_change(entry: Any, by_rfc: bool) -> Change:
+def _read_operation(entry: Any, by_rfc: bool) -> Operation:
     if not isinstance(entry, dict):
         raise Invalid("Every operation of a patch must be a JSON object.")
     if by_rfc:
-        operation, pointer = entry.get("op"), entry.get("path")
+        verb, pointer = entry.get("op"), entry.get("path")
     else:
         named = [name for name in OPERATIONS if name in entry]
-        operation = named[0] if len(named) == 1 else None
-        pointer = entry[operation] if operation else None
-    if operation not in OPERATIONS:
+        verb = named[0] if len(named) == 1 else None
+        pointer = entry[verb] if verb else None
+    if verb not in OPERATIONS:
         raise Invalid(f"Every operation of a patch must be one of: {', '.join(OPERATIONS)}.")
-    if operation != "remove" and "value" not in entry:
-        raise Invalid(f"Operation '{operation}' requires a member named 'value'.")
-    change = Change(operation, _read_pointer(pointer), entry.get("value"), by_rfc)
-    if len(change.path) != _DEPTHS.get((change.name, operation), 1):
-        raise Invalid(f"'{pointer}' is no path that operation '{operation}' can have.")
-    return change
+    if verb != "remove" and "value" not in entry:
+        raise Invalid(f"Operation '{verb}' requires a member named 'value'.")
+    operation = Operation(verb, _read_pointer(pointer), entry.get("value"), by_rfc)
+    if len(operation.path) != _DEPTHS.get((operation.name, verb), 1):
+        raise Invalid(f"'{pointer}' is no path that operation '{verb}' can have.")
+    return operation
 
 
 def _read_pointer(pointer: Any) -> list[str]:
@@ -102,67 +100,52 @@ def _read_pointer(pointer: Any) -> list[str]:
     return parts
 
 
-def _step(change: Change, offer: Offer) -> Step:
-    if change.name == "id":
+def _change(operation: Operation, offer: Offer) -> Change:
+    if operation.name == "id":
         raise Forbidden("Attribute 'id' is read-only.")
-    check_may_name(change.name)
-    if change.name == "locations":
-        return _locations_step(change, offer)
-    if change.operation != "remove":
-        offer.schemas.check_part({change.name: change.value})
-    is_field = change.name in (*FIELDS, *NUMBERS, "tags")
-    return _field_step(change) if is_field else _property_step(change)
+    check_may_name(operation.name)
+    if operation.name == "locations":
+        return _change_of_locations(operation, offer)
+    if operation.verb != "remove":
+        offer.schemas.check_part({operation.name: operation.value})
+    is_field = operation.name in (*FIELDS, *NUMBERS, "tags")
+    return _change_of_field(operation) if is_field else _change_of_property(operation)
 
 
-def _field_step(change: Change) -> Step:
-    if change.operation == "remove":
-        raise Forbidden(f"Attribute '{change.name}' may not be removed.")
-    if change.operation == "add" and not change.by_rfc:
-        raise Conflict(f"Property {change.name} is already present.")
-    if change.name == "tags":
-        return set_tags(change.value)
-    if change.name == "owner":
-        return set_field("owner", change.value or None)
-    return set_field(change.name, int(change.value) if change.name in NUMBERS else change.value)
+def _change_of_field(operation: Operation) -> Change:
+    name, value = operation.name, operation.value
+    if operation.verb == "remove":
+        raise Forbidden(f"Attribute '{name}' may not be removed.")
+    if operation.verb == "add" and not operation.by_rfc:
+        raise Conflict(f"Property {name} is already present.")
+    if name == "tags":
+        return SetTags(tuple(value))
+    if name == "owner":
+        return SetField("owner", value or None)
+    return SetField(name, int(value) if name in NUMBERS else value)
 
 
-def _property_step(change: Change) -> Step:
-    if change.operation == "remove":
-        return remove_property(change.name)
-    value = as_property(change.name, change.value)
-    if change.operation == "replace":
-        return set_property(change.name, value, is_there=True)
-    return set_property(change.name, value, is_there=None if change.by_rfc else False)
+def _change_of_property(operation: Operation) -> Change:
+    if operation.verb == "remove":
+        return RemoveProperty(operation.name)
+    exists = True if operation.verb == "replace" else None if operation.by_rfc else False
+    return SetProperty(operation.name, as_property(operation.name, operation.value), exists)
 
 
-def _locations_step(change: Change, offer: Offer) -> Step:
-    if not offer.show_locations:
+def _change_of_locations(operation: Operation, offer: Offer) -> Change:
+    if not offer.show_multiple_locations:
         raise Forbidden("Locations are invisible here and can be changed by nobody in this way.")
-    return _LOCATIONS_STEPS[change.operation](change, offer)
+    if operation.verb == "remove":
+        return RemoveLocation(_position(operation))
+    if operation.verb == "replace":
+        offer.schemas.check_part({"locations": operation.value})
+        return SetLocations(tuple(as_location(entry) for entry in operation.value))
+    offer.schemas.check_part({"locations": [operation.value]})
+    position = None if operation.path[1] == "-" else _position(operation)
+    return AddLocation(as_location(operation.value), position)
 
 
-def _add_location(change: Change, offer: Offer) -> Step:
-    offer.schemas.check_part({"locations": [change.value]})
-    return insert_place(None if change.path[1] == "-" else _position(change), read_place(change.value))
-
-
-def _replace_locations(change: Change, offer: Offer) -> Step:
-    offer.schemas.check_part({"locations": change.value})
-    return set_places([read_place(entry) for entry in change.value])
-
-
-def _remove_location(change: Change, offer: Offer) -> Step:  # noqa: ARG001 - the shape of a reader
-    return remove_place(_position(change))
-
-
-_LOCATIONS_STEPS: Mapping[str, Callable[[Change, Offer], Step]] = {
-    "add": _add_location,
-    "replace": _replace_locations,
-    "remove": _remove_location,
-}
-
-
-def _position(change: Change) -> int:
-    if not _POSITION.fullmatch(change.path[1]):
+def _position(operation: Operation) -> int:
+    if not _POSITION.fullmatch(operation.path[1]):
         raise Invalid("A location's position must be a whole number.")
-    return int(change.path[1])
+    return int(operation.path[1])

@@ -37,7 +37,8 @@ def _set_by_us(schema: Schema) -> Schema:
 
 _WHOLE = {"type": "integer", "minimum": 0, "maximum": LARGEST_32}
 _BYTES = {"type": ["null", "integer"], "minimum": 0, "maximum": LARGEST_64}
-_ID = r"^[A-Za-z0-9._~-]{1,36}$"
+# What a path can hold, of any contract of the Registry API: "." and ".." name folders, "detail" a list there.
+_ID = r"^(?!\.{1,2}$|detail$)[A-Za-z0-9._~-]{1,36}$"
 _HASH_NAMES = sorted(DIGEST_SIZES)
 
 _VALIDATION: Schema = {

@@ -9,13 +9,11 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from glance_registry.api.json_body import convert, read_object
-from glance_registry.api.rendered import rendered
 from glance_registry.api.v2.offer import Offer
 from glance_registry.model.changes import as_tags
-from glance_registry.model.contract import Contract
 from glance_registry.model.errors import Forbidden, Invalid
 from glance_registry.model.image import ACTIVE, LONGEST_NAME, SHARED, Image, Location
-from glance_registry.model.locations import Place, has_credentials
+from glance_registry.model.locations import GivenLocation, has_credentials
 from glance_registry.model.member import Member
 from glance_registry.model.status import DEACTIVATED
 
@@ -78,7 +76,7 @@ def check_may_name(name: str) -> None:
         raise Forbidden(f"Attribute '{name}' is reserved.")
 
 
-def read_new(body: bytes, offer: Offer, contract: Contract) -> dict[str, Any]:
+def read_new(body: bytes, offer: Offer) -> dict[str, Any]:
     """The fields of `Image` that a client gives a new one, `id` if it chose one. Raises Invalid or Forbidden."""
     value = read_object(body)
     for name in value:
@@ -93,7 +91,7 @@ def read_new(body: bytes, offer: Offer, contract: Contract) -> dict[str, Any]:
     if fields.get("owner") == "":
         fields["owner"] = None
     if "id" in value:
-        fields["id"] = contract.image_id(value.pop("id"))
+        fields["id"] = value.pop("id")
     return {"visibility": SHARED, **fields, "properties": {name: as_property(name, value[name]) for name in value}}
 
 
@@ -105,18 +103,18 @@ def as_property(name: str, value: Any) -> str | None:
     raise Invalid(f"Property '{name}' must be a string.")
 
 
-def read_location(body: bytes, offer: Offer) -> Place:
+def read_location(body: bytes, offer: Offer) -> GivenLocation:
     """The location that a client of version 2.17 adds. Raises Invalid."""
     value = {"metadata": {}, **read_object(body)}
     offer.schemas.check_part({"locations": [value]})
-    return read_place(value)
+    return as_location(value)
 
 
-def read_place(value: Mapping[str, Any]) -> Place:
+def as_location(value: Mapping[str, Any]) -> GivenLocation:
     """A location that its schema allows."""
     given: Mapping[str, Any] = value.get("validation_data", {})
     claims = {name: claim.lower() if isinstance(claim, str) else int(claim) for name, claim in given.items()}
-    return Place(url=value["url"], metadata=value.get("metadata", {}), claims=claims)
+    return GivenLocation(url=value["url"], metadata=value.get("metadata", {}), claims=claims)
 
 
 def read_invitation(body: bytes) -> str:
@@ -130,10 +128,6 @@ def read_decision(body: bytes) -> str:
 
 
 def shown_json(image: Image, offer: Offer) -> bytes:
-    return rendered(_shown_json, image, offer.show_locations, offer.show_direct_url, offer.schemas.nullable)
-
-
-def _shown_json(image: Image, show_locations: bool, show_direct_url: bool, nullable: frozenset[str]) -> bytes:
     """The image as it is sent. A property that has a field's name (the Registry API knows fewer) is not shown, nor is
     one without a value, unless its schema allows null: clients take any other for a string."""
     path = "/v2/images/" + image.id
@@ -163,12 +157,13 @@ def _shown_json(image: Image, show_locations: bool, show_direct_url: bool, nulla
     }
     # Of a deactivated image nobody is told here where the bytes lie. A URL that holds credentials, as an API server
     # may have registered it, is for those who may GET the locations.
-    if show_locations:
+    if offer.show_multiple_locations:
         public = [location for location in image.locations if not has_credentials(location.url)]
         fields["locations"] = [] if image.status == DEACTIVATED else shown_locations(public)
     url = image.location
-    if show_direct_url and url is not None and not has_credentials(url) and image.status != DEACTIVATED:
+    if offer.show_image_direct_url and url is not None and not has_credentials(url) and image.status != DEACTIVATED:
         fields["direct_url"] = url
+    nullable = offer.schemas.nullable
     for name, value in image.properties.items():
         if name not in fields and name not in _HIDDEN and (value is not None or name in nullable):
             fields[name] = value
@@ -180,7 +175,7 @@ _HIDDEN = frozenset({"locations", "direct_url"})
 
 
 def shown_locations(locations: Sequence[Location]) -> list[ShownLocation]:
-    return [ShownLocation(place.url, place.metadata) for place in locations if place.status == ACTIVE]
+    return [ShownLocation(location.url, location.metadata) for location in locations if location.status == ACTIVE]
 
 
 def shown_member(image: Image, member: Member) -> ListedMember:

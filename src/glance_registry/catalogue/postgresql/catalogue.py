@@ -12,8 +12,10 @@ from glance_registry.catalogue.base import READ_SECONDS, Catalogue, Operation, P
 from glance_registry.catalogue.causes import locate
 from glance_registry.catalogue.errors import translate
 from glance_registry.catalogue.health import check_tables, try_to_write
+from glance_registry.catalogue.long_reads import LongReads
 from glance_registry.catalogue.postgresql.hosts import Hosts
 from glance_registry.catalogue.postgresql.pool import STOP_SECONDS, ConnectionLost, Connections
+from glance_registry.catalogue.postgresql.readers import Read, Readers
 from glance_registry.catalogue.postgresql.replica import Behind, Replica
 from glance_registry.model.errors import ReadTimeout, StorageFull, Unavailable
 
@@ -24,8 +26,10 @@ _RERUN = ("40001", "40P01")
 class Limits(Struct, frozen=True, kw_only=True):
     """What one process takes of a server, and of its callers' patience."""
 
-    readers: int = 12
+    readers: int = 8
     """Connections that read."""
+    long_readers: int = 4
+    """Connections for reads alike to one that was long."""
     writers: int = 8
     """Connections that write."""
     waiting: int = 500
@@ -56,6 +60,7 @@ class ServerCatalogue(Catalogue):
     again while that is safe."""
 
     def __init__(self, url: URL, limits: Limits | None = None, replica: URL | None = None) -> None:
+        super().__init__()
         self._limits = limits or Limits()
         # The server, too, gives up what takes too long, and lets go of the locks of a process that has vanished.
         seconds = max(self._limits.seconds, self._limits.read_seconds + STOP_SECONDS)
@@ -64,41 +69,52 @@ class ServerCatalogue(Catalogue):
         settings = timeouts | PLANNER
         hosts = Hosts(url, settings)
         self._is_full = False  # Whether the last write found no room.
-        self._writers = Connections(hosts, self._limits.writers, self._limits.waiting)
-        self._readers = self._reading(hosts, self._limits.readers)
+        self._writers = Connections(hosts, self._limits.writers, self._limits.waiting, **self.image_cache.options)
+        self._readers = self._reading(hosts)
+        self.long_reads = LongReads()
         self._replica: Replica | None = None
         if replica is not None:
-            standby = Hosts(replica, settings, of_several="standby")
-            standbys = self._reading(standby, self._limits.readers)
-            self._replica = Replica(self._reading(hosts, 1), standbys, locate(replica))
+            standbys = self._reading(Hosts(replica, settings, of_several="standby"))
+            self._replica = Replica(self._connections(hosts, 1), standbys, locate(replica))
 
-    def _reading(self, hosts: Hosts, places: int) -> Connections:
-        return Connections(hosts, places, self._limits.waiting, isolation_level="AUTOCOMMIT")
+    def _reading(self, hosts: Hosts) -> Readers:
+        limits = self._limits
+        return Readers(self._connections(hosts, limits.readers), self._connections(hosts, limits.long_readers))
+
+    def _connections(self, hosts: Hosts, places: int) -> Connections:
+        options = {**self.image_cache.options, "isolation_level": "AUTOCOMMIT"}
+        return Connections(hosts, places, self._limits.waiting, **options)
 
     async def read(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        run = bind(operation, *args, **kwargs)
+        known = self.long_reads.find(operation, args)
+        read = Read(bind(operation, *args, **kwargs), among_long=known is not None)
         seconds = self._limits.read_seconds
         try:
             # What is cancelled is stopped on the server, too. One that does not answer even then is cut off.
             async with asyncio.timeout(seconds):
-                return await self._read(run, self._loop_time() + seconds + STOP_SECONDS)
+                return await self._read(read, self._loop_time() + seconds + STOP_SECONDS)
         except TimeoutError as error:
             raise ReadTimeout(seconds) from error
+        finally:
+            if known is not None:
+                self.long_reads.note(known, long=read.is_long or not read.has_ended)
+            elif read.is_long:
+                self.long_reads.add(operation, args)
 
-    async def _read(self, run: Callable[[Connection], T], until: float) -> T:
+    async def _read(self, read: Read[T], until: float) -> T:
         if self._replica is not None:
             try:
-                return await self._replica.read(run, until)
+                return await self._replica.read(read, until)
             except Behind:
                 pass
-        return await self._read_primary(run, until)
+        return await self._read_primary(read, until)
 
-    async def _read_primary(self, run: Callable[[Connection], T], until: float) -> T:
+    async def _read_primary(self, read: Read[T], until: float) -> T:
         try:
             try:
-                return await self._readers.run(run, until)
+                return await self._readers.run(read, until)
             except ConnectionLost:
-                return await self._readers.run(run, until)
+                return await self._readers.run(read, until)
         except ConnectionLost as lost:
             raise Unavailable(str(lost)) from lost
         except Exception as error:
@@ -138,7 +154,7 @@ class ServerCatalogue(Catalogue):
         return asyncio.get_running_loop().time()
 
     async def check(self) -> None:
-        await self._read_primary(check_tables, self._until())
+        await self._read_primary(Read(check_tables), self._until())
         if self._is_full:
             try:
                 await self.write(try_to_write)

@@ -19,6 +19,7 @@ from sqlalchemy.pool import NullPool
 from glance_registry.catalogue.base import T
 from glance_registry.catalogue.postgresql.hosts import NOT_ANSWERING, Hosts
 from glance_registry.catalogue.slots import Slots
+from glance_registry.catalogue.statements import is_outdated
 from glance_registry.model.errors import OutcomeUnknown
 
 COMMIT_SECONDS = 30
@@ -43,7 +44,7 @@ _NOT_DONE = ("23", "40", "53")
 
 
 class ConnectionLost(Exception):
-    """The connection broke, or its server would not do, and nothing of what was done on it is kept."""
+    """The connection broke, or cannot be used any more, and nothing of what was done on it is kept."""
 
 
 class Open(NamedTuple):
@@ -205,7 +206,7 @@ async def _run(opened: Open, run: Callable[[Connection], T], *, commit: bool) ->
 
 def _raise_if_lost(opened: Open, error: Exception) -> None:
     state = getattr(getattr(error, "orig", None), "sqlstate", None)
-    if opened.driver.is_closed() or state in _ELSEWHERE:
+    if opened.driver.is_closed() or state in _ELSEWHERE or is_outdated(error):
         raise ConnectionLost(_ELSEWHERE.get(state or "", NOT_ANSWERING)) from error
 
 

@@ -17,6 +17,7 @@ from glance_registry.catalogue.base import T
 from glance_registry.catalogue.causes import Database
 from glance_registry.catalogue.outages import Outages
 from glance_registry.catalogue.postgresql.pool import ConnectionLost, Connections
+from glance_registry.catalogue.postgresql.readers import Read, Readers
 from glance_registry.catalogue.statements import Prepared
 from glance_registry.model.errors import Overloaded, Unavailable
 
@@ -63,7 +64,7 @@ _KEY = "replayed"
 class Replica:
     """One standby, or whichever of several answers."""
 
-    def __init__(self, primary: Connections, standby: Connections, database: Database) -> None:
+    def __init__(self, primary: Connections, standby: Readers, database: Database) -> None:
         self._primary = primary
         self._standby = standby
         self._database = database
@@ -71,8 +72,8 @@ class Replica:
         self._end_of_log = Shared(self._ask)
         self._avoided_until = 0.0
 
-    async def read(self, run: Callable[[Connection], T], until: float) -> T:
-        """Run an operation that changes nothing. Raises what it raises, Overloaded, and Behind."""
+    async def read(self, read: Read[T], until: float) -> T:
+        """Run a read. Raises what it raises, Overloaded, and Behind."""
         now = asyncio.get_running_loop().time()
         if now < self._avoided_until:
             raise Behind
@@ -80,13 +81,9 @@ class Replica:
         if needed is None:
             raise Behind
 
-        def run_if_new(connection: Connection) -> T:
-            check_replayed(connection, needed)
-            return run(connection)
-
         since = self._outages.clock()
         try:
-            result = await self._standby.run(run_if_new, min(until, now + SECONDS))
+            result = await self._standby.run(read, min(until, now + SECONDS), lambda each: check_replayed(each, needed))
         except Overloaded:
             raise  # The standby is well. The primary must not get what one caller sends too much.
         except (ConnectionLost, Unavailable, OSError, TimeoutError) as error:

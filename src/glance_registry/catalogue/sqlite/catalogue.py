@@ -24,13 +24,15 @@ class SqliteCatalogue(Catalogue):
     """Reads inline, writes grouped. Make it on the event loop that will use it."""
 
     def __init__(self, url: URL, read_seconds: float = READ_SECONDS) -> None:
+        super().__init__()
         create_file(url)
-        open_reader = partial(connect, url, read_only=True)
+        open_writer = partial(connect, url, self.image_cache.options)
+        open_reader = partial(open_writer, read_only=True)
         self._file = File(url)
         try:
             self._reader = open_reader()
             self._budget = Budget(self._reader)
-            self._writer = Writer(partial(connect, url), self._file)
+            self._writer = Writer(open_writer, self._file)
         except Exception as error:
             self._file.close()
             raise translate(error) from error
@@ -38,8 +40,8 @@ class SqliteCatalogue(Catalogue):
         self._writer.start()
 
     async def read(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        shapes = self._threads.shapes
-        if (shape := shapes.find(operation, args)) is None:
+        long_reads = self._threads.long_reads
+        if (kind := long_reads.find(operation, args)) is None:
             self._budget.start()
             try:
                 return operation(self._reader, *args, **kwargs)
@@ -48,8 +50,8 @@ class SqliteCatalogue(Catalogue):
                     raise translate(error) from error
             finally:
                 self._budget.stop()
-            shape = shapes.add(operation, args)
-        return await self._threads.run(bind(operation, *args, **kwargs), shape)
+            kind = long_reads.add(operation, args)
+        return await self._threads.run(bind(operation, *args, **kwargs), kind)
 
     async def write(self, operation: Operation[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._writer.submit(bind(operation, *args, **kwargs))

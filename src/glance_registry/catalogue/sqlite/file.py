@@ -2,8 +2,10 @@
 """The file of an SQLite database, and connections to it."""
 
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
+from typing import Any
 
 import msgspec
 from sqlalchemy import URL, Connection, create_engine
@@ -21,8 +23,8 @@ _CREATE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
 _HEADER = b"SQLite format 3\0"
 
 
-def connect(url: URL, *, read_only: bool = False) -> Connection:
-    """One connection in autocommit mode: the caller says BEGIN and COMMIT itself."""
+def connect(url: URL, options: Mapping[str, Any] | None = None, *, read_only: bool = False) -> Connection:
+    """One connection in autocommit mode: the caller says BEGIN and COMMIT itself. `options` are SQLAlchemy's."""
     check_not_half_restored(url.database or "")
     engine = create_engine(
         url,
@@ -30,7 +32,7 @@ def connect(url: URL, *, read_only: bool = False) -> Connection:
         connect_args={"check_same_thread": False, "isolation_level": None},
         hide_parameters=True,  # A logged statement must not show the location of an image.
     )
-    connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+    connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT", **(options or {}))
     # FULL: a write that was acknowledged is on disk, also when the power fails.
     for pragma in (
         f"busy_timeout = {BUSY_SECONDS * 1000}",

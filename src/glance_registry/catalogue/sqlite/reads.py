@@ -4,7 +4,6 @@
 import asyncio
 import sqlite3
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -15,11 +14,11 @@ from sqlalchemy.exc import OperationalError
 
 from glance_registry.catalogue.base import T
 from glance_registry.catalogue.errors import translate
+from glance_registry.catalogue.long_reads import LongReads
 from glance_registry.catalogue.rows import NOTE_LARGE_PAGE, TooLong
-from glance_registry.catalogue.slots import Slots, caller_key
+from glance_registry.catalogue.slots import Slots
 from glance_registry.catalogue.statements import driver
 from glance_registry.model.errors import ReadTimeout
-from glance_registry.model.query import Query
 
 # A read may take this many virtual-machine steps on the event loop: a point read takes about 60, a page of 25
 # in index order about 1,500, and 40,000 take around half a millisecond.
@@ -34,10 +33,6 @@ READ_THREADS = 3
 
 MAX_WAITING_READS = 200
 """Long reads that may wait for a thread in one process."""
-
-
-MAX_LONG_SHAPES = 1_024
-"""Shapes of long reads that are remembered; after that the one not used for longest is forgotten."""
 
 
 class Budget:
@@ -82,59 +77,6 @@ class Budget:
         return self._refused or cause.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT
 
 
-class LongShapes:
-    """Which reads turned out to be too long for the event loop: the next one like it goes to a thread at once.
-
-    Reads are alike when they run the same operation for the same caller, and their queries differ in values alone.
-    """
-
-    def __init__(self) -> None:
-        self._known: OrderedDict[Hashable, None] = OrderedDict()
-
-    def find(self, operation: Callable[..., Any], args: tuple[Any, ...]) -> Hashable | None:
-        """The shape of this read if it is known to be long."""
-        if not self._known:
-            return None
-        shape = _shape(operation, args)
-        return shape if shape in self._known else None
-
-    def add(self, operation: Callable[..., Any], args: tuple[Any, ...]) -> Hashable:
-        shape = _shape(operation, args)
-        self._known[shape] = None
-        self._known.move_to_end(shape)
-        if len(self._known) > MAX_LONG_SHAPES:
-            self._known.popitem(last=False)
-        return shape
-
-    def note(self, shape: Hashable, *, long: bool) -> None:
-        """How a read of this shape went in a thread."""
-        if shape in self._known:
-            if long:
-                self._known.move_to_end(shape)
-            else:
-                del self._known[shape]
-
-
-def _shape(operation: Callable[..., Any], args: tuple[Any, ...]) -> Hashable:
-    query = args[0] if args and isinstance(args[0], Query) else None
-    if query is None:
-        return caller_key.get(), operation
-    return (
-        caller_key.get(),
-        operation,
-        tuple([(wanted.field, wanted.operator) for wanted in query.filters]),
-        len(query.properties),
-        len(query.terms),
-        query.changes_since is None,
-        query.page.marker is None,
-        query.sort,
-        query.view,
-        query.public,
-        query.deleted,
-        query.hidden,
-    )
-
-
 class _Read:
     """One read in a thread. The event loop says that it is not wanted any more; the thread looks at that."""
 
@@ -152,30 +94,30 @@ class ReadThreads:
         self._open_connection = open_connection
         self._seconds = seconds
         self._slots = Slots(READ_THREADS, MAX_WAITING_READS)
-        self.shapes = LongShapes()
+        self.long_reads = LongReads()
         self._threads = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="read")
         self._local = threading.local()
         self._connections: list[Connection] = []
 
-    async def run(self, run: Callable[[Connection], T], shape: Hashable) -> T:
-        """Run a read of this shape when it is its caller's turn. Raises what it raises, Overloaded or ReadTimeout.
+    async def run(self, run: Callable[[Connection], T], kind: Hashable) -> T:
+        """Run a read of this kind when it is its caller's turn. Raises what it raises, Overloaded or ReadTimeout.
 
         A read that is not wanted any more, or takes too long, is interrupted; its thread is free when it has ended.
         """
         try:
             async with asyncio.timeout(self._seconds):
-                return await self._run_in_turn(run, shape)
+                return await self._run_in_turn(run, kind)
         except TimeoutError as error:
             raise ReadTimeout(self._seconds) from error
 
-    async def _run_in_turn(self, run: Callable[[Connection], T], shape: Hashable) -> T:
+    async def _run_in_turn(self, run: Callable[[Connection], T], kind: Hashable) -> T:
         key = await self._slots.acquire()
         read = _Read(run)
         running = asyncio.get_running_loop().run_in_executor(self._threads, self._run_here, read)
         running.add_done_callback(partial(self._end, key))
         try:
             result: T = await asyncio.shield(running)
-            self.shapes.note(shape, long=read.is_long)
+            self.long_reads.note(kind, long=read.is_long)
             return result
         finally:
             read.abandoned = True

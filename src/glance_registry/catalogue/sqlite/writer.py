@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one thread of a process that writes into an SQLite file.
 
-It takes all writes that are waiting into one transaction: one fsync for all of them.
+It takes all writes that are waiting into one transaction: one fsync for all of them. Their callers have turns, write by
+write, also in a transaction that runs: a newcomer need not wait for the next one behind all writes of another caller.
 """
 
 import asyncio
@@ -11,23 +12,27 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
 from glance_registry.catalogue.base import T
 from glance_registry.catalogue.errors import translate
+from glance_registry.catalogue.fair_queue import FairQueue
+from glance_registry.catalogue.slots import caller_key, make_room
 from glance_registry.catalogue.sqlite.file import BUSY_SECONDS, File
 from glance_registry.catalogue.statements import driver
-from glance_registry.model.errors import StorageFull, Unavailable
+from glance_registry.model.errors import Overloaded, StorageFull, Unavailable
 
 log = logging.getLogger(__name__)
 
 WAITING_WRITES = 2_000
-"""Writes that may wait in one process; one more is refused rather than queued without bound."""
+"""Writes that may wait in one process. One more is refused, or the last one of the caller that has most of them."""
 
 LARGEST_BATCH = 256
+
+BATCH_SECONDS = 0.02
+"""After so long a batch takes no more writes: those that it has are answered when it is committed."""
 
 _TURN_SECONDS = 0.0005
 """How often a writer asks whether another process has ended its transaction, which takes a few milliseconds. SQLite
@@ -54,26 +59,32 @@ class Writer(threading.Thread):
         self._open_connection = open_connection
         self._file = file
         self._open()
-        self._waiting: SimpleQueue[_Job | None] = SimpleQueue()
+        self._waiting = FairQueue[_Job]()
+        self._changed = threading.Condition()
+        """Guards `_waiting` and `_finishing`."""
         self._batch: list[_Job] = []
         self._finishing = False
         self.has_failed = False
         """Whether the last write failed because of the database."""
 
     async def submit(self, run: Callable[[Connection], T]) -> T:
-        if self._finishing:
-            raise Unavailable("The registry is shutting down.")
-        if self._waiting.qsize() >= WAITING_WRITES:
-            raise Unavailable("Too many writes are waiting for the database.")
+        """Run a write when it is its caller's turn. Raises what it raises, Overloaded or Unavailable."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
-        self._waiting.put(_Job(run, answer, loop))
+        key = caller_key.get()
+        with self._changed:
+            if self._finishing:
+                raise Unavailable("The registry is shutting down.")
+            make_room(self._waiting, WAITING_WRITES, key, _refuse)
+            self._waiting.add(_Job(run, answer, loop), key)
+            self._changed.notify()
         return await answer
 
     def finish(self) -> None:
         """Wait until all that was submitted is done."""
-        self._finishing = True
-        self._waiting.put(None)
+        with self._changed:
+            self._finishing = True
+            self._changed.notify()
         self.join()
         with suppress(Exception):  # It may have failed, and not have been replaced.
             self._connection.close()
@@ -91,9 +102,8 @@ class Writer(threading.Thread):
                 self._answer([_Outcome(job, error=lost) for job in self._batch])
 
     def _work(self) -> None:
-        while batch := self._next_batch():
-            self._batch = batch
-            outcomes = self._commit(batch)
+        while self._wait():
+            outcomes = self._write_batch()
             self._batch = []
             self._answer(outcomes)
 
@@ -123,36 +133,50 @@ class Writer(threading.Thread):
             self._file.keep_writable()
         self._open()
 
-    def _next_batch(self) -> list[_Job]:
-        """All the jobs that are waiting, at least one; empty at the end."""
-        first = self._waiting.get()
-        batch = [first] if first else []
-        while batch and len(batch) < LARGEST_BATCH:
-            try:
-                job = self._waiting.get_nowait()
-            except Empty:
-                break
-            if job is None:
-                self._waiting.put(None)
-                break
-            batch.append(job)
-        return batch
+    def _wait(self) -> bool:
+        """Wait for a write; False at the end, when there will be none."""
+        with self._changed:
+            while not self._waiting and not self._finishing:
+                self._changed.wait()
+            return bool(self._waiting)
 
-    def _commit(self, batch: list[_Job]) -> list[_Outcome]:
-        """Run the batch in one transaction, each job in a savepoint of its own."""
+    def _next(self) -> _Job | None:
+        """The job whose turn it is; it is in the batch then."""
+        with self._changed:
+            job = self._waiting.take()
+        if job is not None:
+            self._batch.append(job)
+        return job
+
+    def _write_batch(self) -> list[_Outcome]:
+        """Run what waits in one transaction, each job in a savepoint of its own."""
+        self._batch = []
+        waited = min(len(self._waiting), LARGEST_BATCH)
         try:
             self._file.check()
             if not self._is_sound or (not self._is_writable and self._file.is_writable):
                 self._open_again()
             self._begin()
-            outcomes = [self._attempt(job) for job in batch]
+            outcomes = self._attempt_in_turn()
             self._driver.execute("COMMIT")
         except Exception as error:
             self._rollback()
             reason = translate(error)
+            # Those that were not begun have waited as long, and would fail, too.
+            while len(self._batch) < waited and self._next() is not None:
+                pass
             if reason is error:
-                log.error("a group of %d writes failed", len(batch), exc_info=error)
-            return [_Outcome(job, error=reason) for job in batch]
+                log.error("a group of %d writes failed", len(self._batch), exc_info=error)
+            return [_Outcome(job, error=reason) for job in self._batch]
+        return outcomes
+
+    def _attempt_in_turn(self) -> list[_Outcome]:
+        outcomes: list[_Outcome] = []
+        end = time.monotonic() + BATCH_SECONDS
+        while len(outcomes) < LARGEST_BATCH and (job := self._next()) is not None:
+            outcomes.append(self._attempt(job))
+            if time.monotonic() > end:
+                break
         return outcomes
 
     def _begin(self) -> None:
@@ -200,3 +224,9 @@ def _deliver(outcomes: list[_Outcome]) -> None:
             job.answer.set_result(result)
         else:
             job.answer.set_exception(error)
+
+
+def _refuse(job: _Job) -> None:
+    """In the event loop; the job has left the queue, so its answer is due from nobody else."""
+    if not job.answer.done():
+        job.answer.set_exception(Overloaded())
