@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What measures ask for: a few images again and again, or ever others from all over the catalogue."""
 
+import pytest
 from bench.catalogues import catalogue
 from bench.working_sets import COLD, HOT, cold, hot, pages, shows
 
@@ -45,6 +46,7 @@ def test_both_dialects_are_asked_for_the_same() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_of_a_large_catalogue_the_cold_set_is_a_part() -> None:
     drawn = cold(range(3 * COLD))
 

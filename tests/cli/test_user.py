@@ -17,6 +17,8 @@ from tests.processes import free_port
 from glance_registry.api.identity.accounts import Person, read_accounts
 from glance_registry.api.identity.passwords import fits, kind_of
 
+pytestmark = pytest.mark.slow  # Passwords are hashed at full cost.
+
 PASSWORD = "se:cr:ét"
 BCRYPT = bcrypt.hashpw(b"x", bcrypt.gensalt(4)).decode()
 HTPASSWD = f"# The people of operations.\r\nzoë:{BCRYPT}\r\n\nbob:{BCRYPT}"
