@@ -166,12 +166,12 @@ REFUSALS = [
     ({"cert": "cert", "key": "folder"}, "cannot be read: Is a directory"),
     ({"cert": "text", "key": "key"}, "text and"),
     ({"cert": "cert", "key": "text"}, "are not a certificate and its key in PEM form"),
-    ({"cert": "cert", "key": "foreign"}, "is not that of the certificate"),
+    ({"cert": "cert", "key": "foreign"}, "does not match the certificate"),
     ({"cert": "cert", "key": "encrypted"}, "is encrypted"),
     ({"cert": "cert", "key": "key", "ca": "missing"}, "missing cannot be read"),
-    ({"cert": "cert", "key": "key", "ca": "text"}, "text holds no certificate"),
-    ({"cert": "cert", "key": "key", "ca": "key"}, "holds no certificate"),
-    ({"cert": "cert", "key": "key", "ca": "cert"}, "holds no certificate of an authority"),
+    ({"cert": "cert", "key": "key", "ca": "text"}, "text has no certificate"),
+    ({"cert": "cert", "key": "key", "ca": "key"}, "has no certificate"),
+    ({"cert": "cert", "key": "key", "ca": "cert"}, "has no certificate of an authority"),
 ]
 
 
@@ -205,7 +205,7 @@ def test_a_key_of_a_kind_that_the_server_cannot_sign_with_is_refused(tmp_path: P
     settings = make_settings(cert_file=cert, key_file=key)
 
     if kind in ("P-521", "Ed448"):
-        with pytest.raises(Invalid, match="of a kind that cannot be used"):
+        with pytest.raises(Invalid, match="has a type that cannot be used"):
             options(settings)
     else:
         assert set(options(settings)) == {"ssl_cert", "ssl_key"}
@@ -228,7 +228,7 @@ def test_the_program_does_not_start_with_them(tmp_path: Path, own: Certificate, 
     assert ended.returncode == 1
     (line,) = ended.stderr.splitlines()
     assert line.startswith("Error: ")
-    assert "is not that of the certificate" in line
+    assert "does not match the certificate" in line
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Glance Registry: the catalogue of virtual machine images for a private cloud."""
+"""Glance Registry: metadata of virtual machine images for a private cloud."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Log lines on standard output: text on a terminal, JSON otherwise. Fields travel in `extra={"fields": …}`.
 
-Nothing that logs waits for the reader: lines go through a bounded buffer, and a thread writes them. What the buffer
-cannot hold is dropped and counted.
+Logging never waits for the reader of the log: lines go through a bounded buffer, and a thread writes them. Lines that
+do not fit are dropped and counted.
 """
 
 import asyncio
@@ -25,87 +25,86 @@ from msgspec import Struct
 
 _encode_lines = msgspec.json.Encoder().encode_lines
 
-
 _STDOUT, _STDERR = 1, 2
 
 FLUSH_SECONDS = 0.01
-"""Lines of requests wait this long for others, to be written with them."""
+"""Request lines wait this long, to be written together with others."""
 
 MAX_WAITING_BYTES = 1_048_576
-"""Lines that wait for the reader, in one process; more are dropped."""
+"""Limit of the buffer in one process; further lines are dropped."""
 
 DRAIN_SECONDS = 2
-"""How long the end of the program waits for a reader that takes nothing."""
+"""How long the program waits at its end for a reader that reads nothing."""
 
 MAX_DRAIN_SECONDS = 10
-"""How long it waits for one that is slow."""
+"""How long it waits for a slow reader."""
 
 
 class Output:
-    """Lines on their way to a file descriptor. `write` never blocks; `drain` waits a bounded time.
+    """A buffer of lines for a file descriptor. `write` never blocks; `drain` waits a limited time.
 
-    The descriptor is left as it is: O_NONBLOCK would hold for every program that shares the pipe or terminal, and a
-    socket or another user's pipe cannot be opened anew. So a thread of its own may block. A fork begins with an empty
-    buffer.
+    A thread writes the lines and may block. O_NONBLOCK is no alternative: it would change the pipe or terminal for
+    every program that shares it, and a socket or another user's pipe cannot be opened again. A forked process starts
+    with an empty buffer.
     """
 
-    def __init__(self, descriptor: int, form: str, max_bytes: int = MAX_WAITING_BYTES) -> None:
+    def __init__(self, descriptor: int, log_format: str, max_bytes: int = MAX_WAITING_BYTES) -> None:
         self.descriptor = descriptor
-        self._form = form
+        self._log_format = log_format
         self._max_bytes = max_bytes
         self._count_lost: Callable[[int], None] | None = None
-        self._begin()
-        os.register_at_fork(after_in_child=self._begin)
+        self._reset()
+        os.register_at_fork(after_in_child=self._reset)
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         self._changed = threading.Condition()
         self._waiting: list[bytes] = []
-        self._bytes = 0  # Of what waits, and of what is being written.
+        self._bytes = 0  # Of lines that wait or are being written.
         self._written = 0
-        self._lost = 0  # Lines that no report has told of.
+        self._lost = 0  # Lines that were lost since the last report.
         self._failed = False
-        self._is_cut = False
+        self._is_mid_line = False
         self._thread: threading.Thread | None = None
 
     def on_loss(self, count: Callable[[int], None]) -> None:
-        """Call this with the number of lines whenever some are lost."""
+        """Call this function with the number of lines whenever some are lost."""
         self._count_lost = count
 
     def write(self, lines: bytes) -> None:
-        """Hand over whole lines, or lose them."""
+        """Add complete lines to the buffer, or drop them if it is full."""
         with self._changed:
             is_lost = self._bytes + len(lines) > self._max_bytes
             if is_lost:
-                self._lost += _count(lines)
+                self._lost += _count_lines(lines)
             else:
                 self._waiting.append(lines)
                 self._bytes += len(lines)
                 self._start()
                 self._changed.notify_all()
         if is_lost:
-            self._tell(_count(lines))
+            self._notify_loss(_count_lines(lines))
 
     def drain(self) -> None:
-        """Wait until all is written, or until the reader does not take it."""
+        """Wait until everything is written or the reader stops reading."""
         end = time.monotonic() + MAX_DRAIN_SECONDS
         with self._changed:
-            while (self._bytes or self._owes_report()) and time.monotonic() < end:
+            while (self._bytes or self._has_report()) and time.monotonic() < end:
                 before = self._written
                 if not self._changed.wait(DRAIN_SECONDS) and self._written == before:
                     return
 
-    def _owes_report(self) -> bool:
-        # After an error the next line tries again; the report alone would try without end.
+    def _has_report(self) -> bool:
+        # After an error only a new line starts another attempt; the report alone would try for ever.
         return self._lost > 0 and not self._failed
 
-    def _tell(self, lost: int) -> None:
+    def _notify_loss(self, lost: int) -> None:
         if self._count_lost is not None and lost:
             self._count_lost(lost)
 
     def _start(self) -> None:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="log", daemon=True)
-            # Signals are the main thread's: one that came to this thread would not wake it.
+            # Signals must go to the main thread: one that this thread gets would not wake it.
             mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
             try:
                 self._thread.start()
@@ -115,45 +114,45 @@ class Output:
     def _run(self) -> None:
         while True:
             with self._changed:
-                while not self._waiting and not self._owes_report():
+                while not self._waiting and not self._has_report():
                     self._changed.wait()
                 batch, self._waiting = b"".join(self._waiting), []
                 lost, self._lost = self._lost, 0
-            left = self._write_all(batch + (_report(lost, self._form) if lost else b""))
-            lost_now = max(0, _count(left) - (lost > 0))
+            left = self._write_all(batch + (_report(lost, self._log_format) if lost else b""))
+            lost_now = max(0, _count_lines(left) - (lost > 0))
             with self._changed:
                 self._failed = bool(left)
                 if left:
                     self._lost += lost + lost_now
                 self._bytes -= len(batch)
                 self._changed.notify_all()
-            self._tell(lost_now)
+            self._notify_loss(lost_now)
 
     def _write_all(self, lines: bytes) -> bytes:
-        """Write them; blocks. Returns what an error such as a full disk has left."""
-        if self._is_cut:
+        """Write the lines; may block. Returns the rest after an error such as a full disk."""
+        if self._is_mid_line:
             lines = b"\n" + lines
-        done = 0
-        while done < len(lines):
+        position = 0
+        while position < len(lines):
             try:
-                written = os.write(self.descriptor, memoryview(lines)[done : _end_of_piece(lines, done)])
-            except BlockingIOError:  # Another program made it non-blocking.
-                waiting = select.poll()
-                waiting.register(self.descriptor, select.POLLOUT)
-                waiting.poll()
+                written = os.write(self.descriptor, memoryview(lines)[position : _end_of_piece(lines, position)])
+            except BlockingIOError:  # Another program made the descriptor non-blocking.
+                poll = select.poll()
+                poll.register(self.descriptor, select.POLLOUT)
+                poll.poll()
                 continue
             except OSError:
                 break
-            done += written
-            self._is_cut = lines[done - 1] != ord("\n")
+            position += written
+            self._is_mid_line = lines[position - 1] != ord("\n")
             with self._changed:
                 self._written += written
                 self._changed.notify_all()
-        return lines[done:]
+        return lines[position:]
 
 
 def _end_of_piece(lines: bytes, start: int) -> int:
-    """As many whole lines as a pipe takes at once: then other processes' lines come between these, not into them."""
+    """The end of the lines that a pipe takes in one piece, so that lines of several processes do not mix."""
     if len(lines) - start <= select.PIPE_BUF:
         return len(lines)
     end = lines.rfind(b"\n", start, start + select.PIPE_BUF)
@@ -162,18 +161,18 @@ def _end_of_piece(lines: bytes, start: int) -> int:
     return end + 1 if end >= 0 else len(lines)
 
 
-def _count(lines: bytes) -> int:
+def _count_lines(lines: bytes) -> int:
     return lines.count(b"\n")
 
 
-def _report(lost: int, form: str) -> bytes:
+def _report(lost: int, log_format: str) -> bytes:
     fields = {"lines": lost}
     warning = {"levelname": "WARNING", "levelno": logging.WARNING, "msg": "log lines were lost", "fields": fields}
-    return f"{_formatter(form).format(logging.makeLogRecord(warning))}\n".encode()
+    return f"{_formatter(log_format).format(logging.makeLogRecord(warning))}\n".encode()
 
 
 class _Bytes(io.RawIOBase):
-    """An output as Python's streams want it."""
+    """The interface of a Python stream for an output."""
 
     def __init__(self, output: Output) -> None:
         self._output = output
@@ -196,19 +195,19 @@ class _Bytes(io.RawIOBase):
 _outputs: dict[int, Output] = {}
 
 
-def _output(descriptor: int, form: str) -> Output:
+def _output(descriptor: int, log_format: str) -> Output:
     if descriptor not in _outputs:
-        _outputs[descriptor] = Output(descriptor, form)
+        _outputs[descriptor] = Output(descriptor, log_format)
     return _outputs[descriptor]
 
 
-def _stream(descriptor: int, form: str) -> io.TextIOWrapper:
-    raw: Any = _Bytes(_output(descriptor, form))
+def _stream(descriptor: int, log_format: str) -> io.TextIOWrapper:
+    raw: Any = _Bytes(_output(descriptor, log_format))
     return io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", line_buffering=True)
 
 
 def drain() -> None:
-    """Before the process ends: let what was logged be written, if its reader takes it."""
+    """Wait at the end of the process until the log is written, if its reader reads it."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     for output in _outputs.values():
@@ -230,14 +229,14 @@ _REQUEST_FIELDS = ("request_id", "method", "route", "status", "ms")
 
 
 class RequestLog:
-    """One line a request, past the logging module, whose records cost more than all else that is done with a request.
+    """Writes one line per request, without the logging module, which would cost more than the rest of a request.
 
-    Lines are written a moment later, together: a process that is killed loses those of its last hundredth of a second.
+    Lines are written together, a moment later. A killed process loses those of its last hundredth of a second.
     """
 
-    def __init__(self, form: str) -> None:
-        self._is_text = is_text(form)
-        self._output = _output(_STDOUT, form)
+    def __init__(self, log_format: str) -> None:
+        self._is_text = is_text(log_format)
+        self._output = _output(_STDOUT, log_format)
         self._lines: list[_Line] = []
 
     def add(self, request_id: str, method: str, route: str, status: int, seconds: float) -> None:
@@ -249,12 +248,12 @@ class RequestLog:
 
     def flush(self) -> None:
         lines, self._lines = self._lines, []
-        # What `take_over` has put there does not wait.
+        # `take_over` has replaced this stream by one that does not block.
         sys.stdout.buffer.write(b"".join(map(_as_text, lines)) if self._is_text else _encode_lines(lines))
         sys.stdout.buffer.flush()
 
     def on_loss(self, count: Callable[[int], None]) -> None:
-        """Call this with the number of lines whenever the reader of the log does not take some."""
+        """Call this function with the number of lines whenever some are lost."""
         self._output.on_loss(count)
 
 
@@ -263,33 +262,33 @@ def _as_text(line: _Line) -> bytes:
     return f"{line.time[11:23]} info    request {fields}\n".encode()
 
 
-def is_text(form: str) -> bool:
-    return form == "text" or (form == "auto" and os.isatty(_STDOUT))
+def is_text(log_format: str) -> bool:
+    return log_format == "text" or (log_format == "auto" and os.isatty(_STDOUT))
 
 
-def _formatter(form: str) -> logging.Formatter:
-    return TextFormatter() if is_text(form) else JsonFormatter()
+def _formatter(log_format: str) -> logging.Formatter:
+    return TextFormatter() if is_text(log_format) else JsonFormatter()
 
 
-def configure(form: str) -> None:
-    """Send what is logged to standard output; `form` is text, json or auto."""
+def configure(log_format: str) -> None:
+    """Send log lines to standard output; `log_format` is text, json or auto."""
     atexit.register(drain)
-    handler = logging.StreamHandler(_stream(_STDOUT, form))
-    handler.setFormatter(_formatter(form))
-    # No line shows these; gathering them would cost more than the rest of a line.
+    handler = logging.StreamHandler(_stream(_STDOUT, log_format))
+    handler.setFormatter(_formatter(log_format))
+    # No line shows these fields, and collecting them costs more than the rest of a line.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    for chatty in ("alembic", "httpx", "_granian"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    for verbose in ("alembic", "httpx", "_granian"):
+        logging.getLogger(verbose).setLevel(logging.WARNING)
 
 
-def take_over(form: str) -> None:
-    """From here on nothing that the process prints waits for its reader, traces on standard error included."""
-    sys.stdout, sys.stderr = _stream(_STDOUT, form), _stream(_STDERR, form)
+def take_over(log_format: str) -> None:
+    """Replace standard output and standard error by streams that never block."""
+    sys.stdout, sys.stderr = _stream(_STDOUT, log_format), _stream(_STDERR, log_format)
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line; whatever a field holds, it cannot start a second line."""
+    """Formats a record as one JSON object on one line, whatever its fields contain."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -304,7 +303,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """For people: time, level, message, then the fields."""
+    """Formats a record for people: time, level, message, then the fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         fields = "".join(f" {name}={value}" for name, value in getattr(record, "fields", {}).items())
@@ -323,7 +322,7 @@ def _now() -> str:
 
 @lru_cache(maxsize=1)
 def _second(seconds: int) -> str:
-    """Of the many lines that a second has, the first makes it a text."""
+    """The second as text, cached because many lines have the same one."""
     return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]
 
 

@@ -42,7 +42,7 @@ def test_without_an_identity_everything_is_401(closed: Client, method: str, path
 
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"] == 'Context realm="glance-registry"'
-    assert method == "HEAD" or "asks for an identity" in answer.text
+    assert method == "HEAD" or "requires an identity" in answer.text
 
 
 def test_whoever_has_an_identity_is_served(closed: Client) -> None:

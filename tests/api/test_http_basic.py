@@ -17,9 +17,9 @@ from tests.options import make_settings
 
 from glance_registry.api.identity import http_basic
 from glance_registry.api.identity.accounts import WatchedAccounts, read_accounts
-from glance_registry.api.identity.guesses import MAX_WRONG_AT_ONCE
-from glance_registry.api.identity.passwords import fits, kind_of, new_hash
-from glance_registry.api.identity.slow_check import MAX_WAITING_OF_ADDRESS
+from glance_registry.api.identity.guesses import MAX_FREE_FAILURES
+from glance_registry.api.identity.passwords import kind_of, new_hash, verify
+from glance_registry.api.identity.slow_check import MAX_CHECKS_PER_ADDRESS
 from glance_registry.app import build
 from glance_registry.model.errors import IdentityUnavailable, Invalid
 from glance_registry.settings import Settings
@@ -379,7 +379,7 @@ def test_an_unknown_name_is_compared_with_a_hash_of_the_same_cost_that_nothing_f
     assert kind_of(decoy) == kind_of(hashed)
     assert decoy.rpartition("$")[0] == hashed.rpartition("$")[0]
     assert accounts.hash_for("nobody") == decoy
-    assert not fits(decoy, PASSWORD.encode())
+    assert not verify(decoy, PASSWORD.encode())
 
 
 def test_an_empty_file_lets_nobody_in(files: Files, start: Start) -> None:
@@ -413,9 +413,9 @@ def compared(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 
     def compare(hashed: str, password: bytes) -> bool:
         compared.append(password)
-        return fits(hashed, password)
+        return verify(hashed, password)
 
-    monkeypatch.setattr(http_basic, "fits", compare)
+    monkeypatch.setattr(http_basic, "verify", compare)
     return compared
 
 
@@ -432,7 +432,7 @@ def test_wrong_passwords_for_a_user_cost_longer_and_longer_waits(
     files: Files, start: Start, compared: list[bytes]
 ) -> None:
     client = start()
-    for _ in range(MAX_WRONG_AT_ONCE):
+    for _ in range(MAX_FREE_FAILURES):
         assert status(client, "bob", "wrong") == 401
 
     for seconds in (1, 2, 4):
@@ -455,7 +455,7 @@ def test_who_was_let_in_before_is_not_locked_out_by_another_one_s_guesses(files:
     client = start()
     assert status(client, "bob") == 200
     files.now += 100  # No longer remembered.
-    for _ in range(MAX_WRONG_AT_ONCE):
+    for _ in range(MAX_FREE_FAILURES):
         assert status(client, "bob", "wrong") == 401
     assert status(client, "bob", "wrong") == 429
 
@@ -480,8 +480,8 @@ def test_a_flood_of_wrong_passwords_is_the_flooder_s_trouble_alone(files: Files,
     flooded, others = client.runner.run(flood())
 
     assert others == [200, 200]
-    assert flooded.count(401) == MAX_WAITING_OF_ADDRESS
-    assert flooded.count(429) == 480 - MAX_WAITING_OF_ADDRESS
+    assert flooded.count(401) == MAX_CHECKS_PER_ADDRESS
+    assert flooded.count(429) == 480 - MAX_CHECKS_PER_ADDRESS
 
 
 def test_neither_passwords_nor_hashes_are_logged(files: Files, start: Start, caplog: pytest.LogCaptureFixture) -> None:

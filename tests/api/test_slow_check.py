@@ -125,7 +125,7 @@ def test_one_who_gives_up_takes_nobody_along(loop: asyncio.Runner) -> None:
 
 
 def test_only_so_many_may_wait(loop: asyncio.Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slow_check, "WAITING_AT_MOST", 2)
+    monkeypatch.setattr(slow_check, "MAX_CHECKS", 2)
     checks = Checks()
 
     async def run_three() -> None:
@@ -144,7 +144,7 @@ def test_only_so_many_may_wait(loop: asyncio.Runner, monkeypatch: pytest.MonkeyP
 
 
 def test_nobody_waits_for_ever(loop: asyncio.Runner, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slow_check, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(slow_check, "MAX_WAIT_SECONDS", 0.05)
     checks = Checks()
     checks.open.clear()
     try:
@@ -157,7 +157,7 @@ def test_nobody_waits_for_ever(loop: asyncio.Runner, monkeypatch: pytest.MonkeyP
 def test_only_so_many_are_remembered_and_the_oldest_goes_first(
     loop: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slow_check, "REMEMBERED_AT_MOST", 2)
+    monkeypatch.setattr(slow_check, "MAX_REMEMBERED", 2)
     checks = Checks()
     for secret, count in (("one", 1), ("two", 2), ("one", 2), ("three", 3), ("two", 3), ("one", 4)):
         loop.run(checks.run(secret))
@@ -212,9 +212,9 @@ def test_an_address_and_a_user_there_have_so_many_checks_waiting(loop: asyncio.R
 
     async def run() -> tuple[list[str], list[str], list[str]]:
         checks.open.clear()
-        one_name = start(checks, numbered("a", slow_check.MAX_WAITING_OF_USER + 3), ABUSER, "alice")
-        names = start(checks, numbered("b", slow_check.MAX_WAITING_OF_ADDRESS), ABUSER)
-        other = start(checks, numbered("c", slow_check.MAX_WAITING_OF_USER), "198.51.100.1", "alice")
+        one_name = start(checks, numbered("a", slow_check.MAX_CHECKS_PER_USER + 3), ABUSER, "alice")
+        names = start(checks, numbered("b", slow_check.MAX_CHECKS_PER_ADDRESS), ABUSER)
+        other = start(checks, numbered("c", slow_check.MAX_CHECKS_PER_USER), "198.51.100.1", "alice")
         await asyncio.sleep(0)
         checks.open.set()
         return await settled(one_name), await settled(names), await settled(other)
@@ -222,14 +222,14 @@ def test_an_address_and_a_user_there_have_so_many_checks_waiting(loop: asyncio.R
     one_name, names, other = loop.run(run())
 
     assert one_name.count(TooManyAttempts.__name__) == 3
-    assert names.count(TooManyAttempts.__name__) == slow_check.MAX_WAITING_OF_USER
+    assert names.count(TooManyAttempts.__name__) == slow_check.MAX_CHECKS_PER_USER
     assert TooManyAttempts.__name__ not in other
 
 
 def test_when_all_may_wait_no_more_the_address_with_the_most_gives_way(
     loop: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slow_check, "WAITING_AT_MOST", 10)
+    monkeypatch.setattr(slow_check, "MAX_CHECKS", 10)
     checks = Checks(threads=1)
 
     async def run() -> tuple[list[str], list[str], list[str]]:
@@ -278,7 +278,7 @@ def test_nothing_of_a_check_that_ended_stays_in_the_tables(loop: asyncio.Runner)
 
     loop.run(run())
 
-    assert (checks.checks._checks, checks.checks._of_address, checks.checks._of_source) == ({}, {}, {})
+    assert (checks.checks._checks, checks.checks._by_address, checks.checks._by_source) == ({}, {}, {})
     assert len(checks.checks._guesses) == 5
 
 
@@ -294,7 +294,7 @@ def test_a_secret_that_is_no_longer_right_is_no_longer_known(loop: asyncio.Runne
 
     async def run() -> None:
         await checks.run("old", source=source)
-        for _ in range(guesses.MAX_WRONG_AT_ONCE + 1):
+        for _ in range(guesses.MAX_FREE_FAILURES + 1):
             with pytest.raises(Unauthorized):
                 await fail()
         with pytest.raises(TooManyAttempts):
@@ -311,9 +311,9 @@ def test_the_wait_after_wrong_guesses_doubles_up_to_a_minute_and_is_forgotten() 
         table.count_failure(source)
         waits.append(table.seconds_to_wait(source))
 
-    assert waits[: guesses.MAX_WRONG_AT_ONCE + 7] == [0, 0, 0, 0, 1, 2, 4, 8, 16, 32, 60, 60]
-    assert set(waits[guesses.MAX_WRONG_AT_ONCE + 7 :]) == {60}
-    now = guesses.FORGOTTEN_SECONDS + 1
+    assert waits[: guesses.MAX_FREE_FAILURES + 7] == [0, 0, 0, 0, 1, 2, 4, 8, 16, 32, 60, 60]
+    assert set(waits[guesses.MAX_FREE_FAILURES + 7 :]) == {60}
+    now = guesses.FORGET_AFTER_SECONDS + 1
     table.count_failure(source)
     assert table.seconds_to_wait(source) == 0
 
@@ -321,7 +321,7 @@ def test_the_wait_after_wrong_guesses_doubles_up_to_a_minute_and_is_forgotten() 
 def test_the_tables_of_guessers_and_of_known_secrets_are_bounded(
     loop: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guesses, "MAX_GUESSERS", 3)
+    monkeypatch.setattr(guesses, "MAX_SOURCES", 3)
     monkeypatch.setattr(slow_check, "MAX_KNOWN", 3)
     checks = Checks()
     for secret in (*numbered("wrong", 5), *numbered("right", 5)):

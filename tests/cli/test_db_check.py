@@ -9,14 +9,14 @@ from sqlalchemy import Connection, text
 from tests.cli.conftest import Invoke
 
 from glance_registry.catalogue import schema
-from glance_registry.cli.files import opened
+from glance_registry.cli.files import opened_catalogue
 
 
 def execute(url: str, statement: str) -> None:
     def run(connection: Connection) -> None:
         connection.execute(text(statement))
 
-    with opened(url) as (catalogue, runner):
+    with opened_catalogue(url) as (catalogue, runner):
         runner.run(catalogue.write(run))
 
 
@@ -87,7 +87,7 @@ def test_a_repair_makes_the_index_anew_and_touches_nothing_else(
 
     repaired = invoke("db", "check", "--repair", "--database", database)
 
-    assert repaired.stderr == "The property index was made anew.\n"
+    assert repaired.stderr == "The property index was built again.\n"
     assert repaired.stdout.splitlines()[:-1] == ["image one: The version is 0; the first one is 1."]
     assert repaired.exit_code == 1
     damage("UPDATE images SET version = 1")

@@ -20,9 +20,9 @@ from glance_registry.catalogue import images
 from glance_registry.catalogue.images import Kept
 from glance_registry.catalogue.purge import Tombstone, bury
 from glance_registry.cli import export as export_command
-from glance_registry.cli.export import BATCH, lines
+from glance_registry.cli.export import BATCH_SIZE, lines
 from glance_registry.cli.export_format import image_line
-from glance_registry.cli.files import opened
+from glance_registry.cli.files import opened_catalogue
 from glance_registry.model.contract import QUEENS
 from glance_registry.model.image import Image, Location
 from glance_registry.model.member import Member
@@ -73,13 +73,13 @@ TOMBSTONES = (Tombstone("gone", LONG_AGO), Tombstone("Gone", LONG_AGO + timedelt
 
 
 def fill(database: str, kept: Sequence[Kept], tombstones: Sequence[Tombstone] = ()) -> None:
-    with opened(database) as (catalogue, runner):
+    with opened_catalogue(database) as (catalogue, runner):
         runner.run(catalogue.write(images.add_all, kept))
         runner.run(catalogue.write(bury, tombstones))
 
 
 def read(database: str) -> list[Kept]:
-    with opened(database) as (catalogue, runner):
+    with opened_catalogue(database) as (catalogue, runner):
         return runner.run(catalogue.read(images.after, None, "", 1_000))
 
 
@@ -152,15 +152,15 @@ def test_an_export_does_not_depend_on_the_order_in_which_properties_were_given()
 
 def test_an_export_reads_a_portion_at_a_time(sqlite_database: str) -> None:
     """What is registered while it runs still comes, because it has not been read yet."""
-    fill(sqlite_database, [Kept(_numbered(number)) for number in range(BATCH)])
-    with opened(sqlite_database) as (catalogue, runner):
+    fill(sqlite_database, [Kept(_numbered(number)) for number in range(BATCH_SIZE)])
+    with opened_catalogue(sqlite_database) as (catalogue, runner):
         written = lines(catalogue, runner)
         first = next(written)
-        runner.run(catalogue.write(images.add_all, [Kept(_numbered(BATCH))]))
+        runner.run(catalogue.write(images.add_all, [Kept(_numbered(BATCH_SIZE))]))
         rest = list(written)
 
     assert json.loads(first)["id"] == "000000"
-    assert [json.loads(line)["id"] for line in rest] == [f"{number:06}" for number in range(1, BATCH + 1)]
+    assert [json.loads(line)["id"] for line in rest] == [f"{number:06}" for number in range(1, BATCH_SIZE + 1)]
 
 
 def _numbered(number: int) -> Image:

@@ -98,7 +98,7 @@ def test_list_has_the_columns_that_people_look_for(image: Image) -> None:
 
 
 def test_list_goes_through_all_pages_in_the_order_asked_for(image: Image, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client, "PAGE", 2)
+    monkeypatch.setattr(client, "PAGE_SIZE", 2)
     for name in "bdace":
         added(image, "--name", name)
 
@@ -218,7 +218,7 @@ def test_json_has_the_values_unchanged(image: Image) -> None:
 def test_an_argument_that_is_not_utf_8_is_one_sentence(image: Image) -> None:
     result = image("add", *FORMATS, "--name", "\udcff")
 
-    assert (result.exit_code, result.stderr) == (1, "Error: What was given is not valid UTF-8.\n")
+    assert (result.exit_code, result.stderr) == (1, "Error: An argument is not valid UTF-8.\n")
 
 
 def test_whoever_may_open_the_database_is_not_asked_for_an_identity(
@@ -321,7 +321,7 @@ def test_another_server_than_a_registry_is_recognised(invoke: Invoke, status: in
         result = invoke("image", "list", "--server", url)
 
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == f"Error: What answers at {url} is not a registry.\n"
+    assert result.stderr == f"Error: The server at {url} is not a registry.\n"
 
 
 @pytest.mark.external
@@ -333,7 +333,7 @@ def test_another_server_than_a_registry_is_recognised(invoke: Invoke, status: in
         (b"Short\x9b and stout.\n", "text/plain; charset=latin-1", "Short\\x9b and stout."),
         (b"<h1>Teapot</h1>", "text/html", "The registry answered 418 I'm a Teapot."),
         (b"", "text/plain", "The registry answered 418 I'm a Teapot."),
-        (b"x" * 100_000, "text/plain", "x" * client.LONGEST_SENTENCE),
+        (b"x" * 100_000, "text/plain", "x" * client.MAX_SENTENCE_LENGTH),
     ],
 )
 def test_an_error_is_a_sentence_whatever_its_form(

@@ -53,7 +53,7 @@ ANSWER: dict[str, Any] = {
     "schema": "/v2/schemas/image",
 }
 COUNT = "registered {}, tombstones 0, already there 0, refused 0"
-NO_MEMBERS = "{} of them are answers of the Images API, which do not name members of images."
+NO_MEMBERS = "{} of them are answers of the Images API, which do not include members."
 
 
 def test_all_that_an_answer_says_is_registered(invoke: Invoke, database: str) -> None:
@@ -177,7 +177,7 @@ def test_a_list_that_goes_on_elsewhere_says_so(invoke: Invoke, sqlite_database: 
 
     result = invoke("import", "json", "-", "--database", sqlite_database, input=text)
 
-    assert result.stderr.startswith("line 1: The list of images goes on at '/v2/images?marker=")
+    assert result.stderr.startswith("line 1: The list of images continues at '/v2/images?marker=")
     assert result.stdout.startswith("registered 1,")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tests.cli.conftest import PROGRAM, Invoke
 
-from glance_registry.cli.import_json import BATCH
+from glance_registry.cli.import_json import BATCH_SIZE
 
 VALID = {"name": "natty", "disk_format": "raw", "container_format": "bare", "is_public": True}
 RECORD = {**VALID, "id": "one", "status": "active", "created_at": "2011-02-03T04:05:06.000007"}
@@ -210,7 +210,7 @@ def test_a_list_that_is_not_json_registers_nothing_and_its_line_is_named(
 def test_a_line_without_end_is_refused_without_being_read_into_memory(
     invoke: Invoke, sqlite_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("glance_registry.cli.export_format.LONGEST_LINE", 200)
+    monkeypatch.setattr("glance_registry.cli.export_format.MAX_LINE_BYTES", 200)
     text = lines(VALID) + b"x" * 1_000 + b"\n" + lines(VALID) + b"y" * 1_000
 
     result = invoke("import", "json", "-", "--database", sqlite_database, input=text)
@@ -242,15 +242,15 @@ def test_lines_are_registered_as_they_come_and_an_interruption_leaves_whole_batc
     command = [*PROGRAM, "import", "json", "-", "--database", sqlite_database]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
         assert process.stdin is not None
-        process.stdin.write(lines(*({**VALID, "name": str(number)} for number in range(2 * BATCH + 7))))
+        process.stdin.write(lines(*({**VALID, "name": str(number)} for number in range(2 * BATCH_SIZE + 7))))
         process.stdin.flush()
         try:
-            _wait_for_images(path, 2 * BATCH)
+            _wait_for_images(path, 2 * BATCH_SIZE)
         finally:
             process.kill()
 
     images = exported(invoke, sqlite_database)
-    assert [image["name"] for image in images] == [str(number) for number in range(2 * BATCH)]
+    assert [image["name"] for image in images] == [str(number) for number in range(2 * BATCH_SIZE)]
 
 
 def _wait_for_images(path: Path, count: int) -> None:

@@ -156,7 +156,7 @@ def test_the_database_itself_is_no_copy_of_it(invoke: Invoke, sqlite_database: s
 def test_a_server_s_database_is_restored_with_its_own_tools(invoke: Invoke, path: Path) -> None:
     result = invoke("restore", path, "--database", "postgresql://postgres@localhost/images")
 
-    assert result.stderr == "Error: The database is no SQLite file; restore PostgreSQL with its own tools.\n"
+    assert result.stderr == "Error: The database is not an SQLite file; restore PostgreSQL with its own tools.\n"
 
 
 STEPS = ["mark", "move", "move -wal", "move -shm", "move file", "replace", "verify", "unmark"]

@@ -24,7 +24,7 @@ def refusal(result: Result) -> str:
 
 def run(invoke: Invoke, command: tuple[str, ...], url: str, monkeypatch: pytest.MonkeyPatch) -> str:
     if command == ("serve",):
-        monkeypatch.setattr("glance_registry.cli.serve.refuse_taken_port", lambda settings: None)
+        monkeypatch.setattr("glance_registry.cli.serve.refuse_port_in_use", lambda settings: None)
     return refusal(invoke(*command, "--database", url))
 
 

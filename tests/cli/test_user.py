@@ -15,7 +15,7 @@ from tests.cli.conftest import PROGRAM, Invoke
 from tests.processes import free_port
 
 from glance_registry.api.identity.accounts import Person, read_accounts
-from glance_registry.api.identity.passwords import fits, kind_of
+from glance_registry.api.identity.passwords import kind_of, verify
 
 pytestmark = pytest.mark.slow  # Passwords are hashed at full cost.
 
@@ -73,7 +73,7 @@ def test_add_makes_the_files_for_their_owner_alone(user: User, htpasswd: Path, u
     assert (result.exit_code, result.stdout) == (0, "Added user 'alice'.\n")
     accounts = read_accounts(htpasswd, users)
     assert kind_of(accounts.hashes["alice"]) == "argon2id"
-    assert fits(accounts.hashes["alice"], PASSWORD.encode())
+    assert verify(accounts.hashes["alice"], PASSWORD.encode())
     assert accounts.people == {"alice": Person(project="acme", roles=frozenset({"member", "reader"}))}
     for file in (htpasswd, users):
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -114,13 +114,13 @@ def test_the_password_is_asked_for_twice_and_not_shown(user: User, htpasswd: Pat
     result = user("add", "alice", input="first\nother\nsecond\nsecond\n")
     assert result.exit_code == 0
     assert "second" not in result.output
-    assert fits(read_accounts(htpasswd, users).hashes["alice"], b"second")
+    assert verify(read_accounts(htpasswd, users).hashes["alice"], b"second")
 
 
 @pytest.mark.parametrize("ending", ["", "\n", "\r\n"])
 def test_the_end_of_the_line_is_not_part_of_the_password(user: User, htpasswd: Path, users: Path, ending: str) -> None:
     add(user, "alice", password=f" p w {ending}")
-    assert fits(read_accounts(htpasswd, users).hashes["alice"], b" p w ")
+    assert verify(read_accounts(htpasswd, users).hashes["alice"], b" p w ")
 
 
 @pytest.mark.parametrize("password", ["", "\n", "two\nlines\n", "nul\0", "x" * 1025, b"\xff"])
@@ -135,8 +135,8 @@ def test_a_password_that_could_not_be_sent_is_refused(user: User, htpasswd: Path
 def test_a_password_may_be_longer_than_bcrypt_reads(user: User, htpasswd: Path, users: Path, password: str) -> None:
     add(user, "alice", password=password)
     hashed = read_accounts(htpasswd, users).hashes["alice"]
-    assert fits(hashed, password.encode())
-    assert not fits(hashed, password[:-1].encode())
+    assert verify(hashed, password.encode())
+    assert not verify(hashed, password[:-1].encode())
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,15 @@ def test_settings_that_a_page_names_exist(page: Path) -> None:
     assert named <= known
 
 
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md"], ids=lambda page: page.name)
+def test_prose_is_wrapped_at_100(page: Path) -> None:
+    prose = re.sub(
+        r"^```.*?^```|<!-- (\w+): generated -->.*?<!-- /\1 -->", "", page.read_text(), flags=re.DOTALL | re.M
+    )
+
+    assert [line for line in prose.splitlines() if len(line) > 100 and line[0] not in "|!"] == []
+
+
 def records() -> list[tuple[str, str]]:
     """The headings and texts of the records in decisions.md."""
     parts = (DOCS / "decisions.md").read_text().split("\n## ")[1:]

@@ -24,7 +24,7 @@ async def show_metrics(request: Request) -> Answer:
 
 
 async def show_openapi(request: Request) -> Answer:
-    """This API as an OpenAPI 3.1 document."""
+    """The API as an OpenAPI 3.1 document."""
     return Answer(request.registry.openapi(), b"application/json")
 
 

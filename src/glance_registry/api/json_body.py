@@ -85,7 +85,10 @@ def _refuse_nul(value: Any, field: str = "body") -> None:
 
 
 def _sentence(complaint: str) -> str:
-    """msgspec's complaint as a sentence that names the field: "Expected `int`, got `str` - at `$.image.size`"."""
+    """A sentence that names the field, made from an error message of msgspec.
+
+    Its form: "Expected `int`, got `str` - at `$.image.size`".
+    """
     what, _, path = complaint.partition(" - at ")
     field = re.sub(r"^(key in )?\$\.?(image\.)?", "", path.strip("`"))
     what = what.replace("`", "").replace("Expected", "expected", 1)

@@ -38,8 +38,10 @@ def read_url(text: str) -> URL:
 
 
 def places(url: URL) -> list[tuple[str | None, int | None]]:
-    """Host and port of each server of a URL that was read. None is the driver's own choice: a socket of this
-    machine, port 5432."""
+    """Host and port of each server of a URL that was read.
+
+    None leaves the choice to the driver: a socket of this machine, port 5432.
+    """
     return [_place(host) for host in _listed(url, "host")] or [(url.host, url.port)]
 
 

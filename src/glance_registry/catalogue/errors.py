@@ -37,7 +37,7 @@ def _translate(error: Exception) -> Exception:
 
 
 def _connection_lost(error: Exception) -> bool:
-    """asyncpg's adapter reports some lost connections outside DBAPIError."""
+    """Whether a connection was lost; the adapter of asyncpg reports some losses outside DBAPIError."""
     return isinstance(error, SQLAlchemyError) and "connection" in str(error).lower()
 
 

@@ -70,8 +70,10 @@ class ImageCache:
 
 
 def _size(entry: tuple[tuple[Any, ...], Stored]) -> int:
-    """About the bytes that a row and its image take, as measured: its short columns vary little, and what a document
-    becomes takes three times the document."""
+    """The approximate size of a row and its image in bytes, from measurements.
+
+    The short columns vary little, and the value of a document takes three times as much as the document.
+    """
     row = entry[0]
     return _SHORT_COLUMNS + 4 * sum([getsizeof(row[document]) for document in DOCUMENTS])
 

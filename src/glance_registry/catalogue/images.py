@@ -54,8 +54,10 @@ _SAVE = PreparedWrite(
 
 
 def get(connection: Connection, image_id: str, caller: Caller, contract: Contract | None = None) -> Image:
-    """One image. Raises NotFound when there is none that the caller may see; a deleted one counts as none unless a
-    contract says otherwise."""
+    """One image. Raises NotFound if the caller may see none with this id.
+
+    A deleted image counts as none unless the contract says otherwise.
+    """
     image = seen(connection, image_id, caller).image
     # "Deleted: 404, but an admin still sees it by id" (protocol, section 3).
     if image.deleted and not (contract is not None and contract.admin_sees_deleted and caller.admin):
@@ -79,8 +81,10 @@ def find(connection: Connection, query: Query, caller: Caller) -> Found:
 
 
 def add(connection: Connection, image: Image, most_of_owner: int = 0) -> Image:
-    """Register an image. Raises Conflict when its id was ever used before, and TooLarge when its owner has that many
-    images already (0: as many as it likes)."""
+    """Register an image. Raises Conflict when its id was ever used before.
+
+    Raises TooLarge when its owner has that many images already (0: no limit).
+    """
     if _ID_TAKEN.run(connection, {"image_id": image.id}).rows:
         raise Conflict(f"Image with identifier {image.id} already exists!")
     if most_of_owner and image.owner is not None:

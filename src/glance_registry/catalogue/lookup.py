@@ -25,8 +25,10 @@ def seen(connection: Connection, image_id: str, caller: Caller) -> Stored:
 
 
 def locked(connection: Connection, image_id: str, caller: Caller) -> Stored:
-    """An image that is not deleted, locked against other changes. Raises NotFound when there is none that the caller
-    may see."""
+    """An image that is not deleted, locked against other changes.
+
+    Raises NotFound when there is none that the caller may see.
+    """
     rows = _LOCKED_BY_ID[sight(caller)].run(connection, {"image_id": image_id, "project": caller.project}).rows
     if not rows or (stored := as_stored(rows[0])).image.deleted:
         raise NotFound("Image not found")

@@ -30,8 +30,10 @@ class SharedImage(NamedTuple):
 
 
 def find(connection: Connection, image_id: str, caller: Caller) -> list[Member]:
-    """The members of an image; a member who lists sees only itself. A deleted image, which only an admin sees, has
-    none. Raises NotFound."""
+    """The members of an image. Raises NotFound.
+
+    A member sees only itself. A deleted image, which only an admin sees, has none.
+    """
     number, image = seen(connection, image_id, caller)
     if image.deleted and not caller.admin:
         raise NotFound("Image not found")
@@ -101,8 +103,10 @@ class Membership(NamedTuple):
 
 
 def find_of_shared(connection: Connection, image_id: str, caller: Caller) -> tuple[Image, list[Member]]:
-    """An image that is shared, and its members; a member sees only itself. Raises NotFound, or Forbidden when the
-    image is not shared."""
+    """A shared image and its members; a member sees only itself.
+
+    Raises NotFound, or Forbidden when the image is not shared.
+    """
     number, image = _shared(connection, image_id, caller)
     return image, _known_to(caller, image, _members(connection, number))
 
@@ -110,8 +114,10 @@ def find_of_shared(connection: Connection, image_id: str, caller: Caller) -> tup
 def invite(
     connection: Connection, image_id: str, member_id: str, now: datetime, caller: Caller, condition: Precondition = ANY
 ) -> Membership:
-    """Make a project a member of a shared image; it has yet to accept. Raises Conflict when it is one already,
-    NotFound, Forbidden, PreconditionFailed (for all members) or TooLarge."""
+    """Make a project a member of a shared image; it has yet to accept.
+
+    Raises Conflict when it is a member already, NotFound, Forbidden, PreconditionFailed (for all members) or TooLarge.
+    """
     number, image = _shared(connection, image_id, caller, lock=True)
     check_may_invite(caller, image)
     members = _by_id(connection, number)
@@ -128,8 +134,10 @@ def invite(
 def decide(
     connection: Connection, image_id: str, wanted: Member, now: datetime, caller: Caller, condition: Precondition = ANY
 ) -> Membership:
-    """Say for a member what becomes of its membership: the wanted status. Raises NotFound (image or membership),
-    Forbidden or PreconditionFailed."""
+    """Set the status of a membership.
+
+    Raises NotFound (image or membership), Forbidden or PreconditionFailed.
+    """
     number, image = _shared(connection, image_id, caller, lock=True)
     # Who else is a member is not for everybody: only the owner hears that somebody is none.
     if not caller.owns(image):

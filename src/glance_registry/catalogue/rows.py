@@ -165,8 +165,10 @@ def as_stored(row: Sequence[Any]) -> Stored:
 
 
 def _properties(texts: str, nulls: str | None) -> dict[str, str | None]:
-    """All properties. An older release may have given one a value, or have deleted the image, without a change of
-    `nulls`, the column that it does not know."""
+    """All properties, those that are null included.
+
+    An older release does not know the column `nulls`: it may have given such a property a value, or deleted the image.
+    """
     properties: dict[str, str | None] = _read_properties(texts)
     if nulls is not None:
         properties = {**dict.fromkeys(_read_names(nulls)), **properties}

@@ -125,6 +125,8 @@ class PreparedWrite:
 
 
 def driver(connection: Connection) -> Any:
-    """The driver's own connection: for constant statements, and on SQLite for BEGIN and COMMIT, which SQLAlchemy must
-    not add its own to."""
+    """The driver's own connection.
+
+    It is for constant statements, and on SQLite for BEGIN and COMMIT, to which SQLAlchemy must not add its own.
+    """
     return connection.connection.driver_connection

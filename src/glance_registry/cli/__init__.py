@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line: `glance-registry [serve] | db … | import … | export | image … | user … | config`."""
+"""The command line `glance-registry`."""
 
 from glance_registry.cli.main import main
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`glance-registry db check`: whether everything in the catalogue is as it must be, while the program runs."""
+"""`glance-registry db check`: verifies the whole catalogue while the program runs."""
 
 import asyncio
 import json
@@ -15,20 +15,20 @@ from glance_registry.catalogue.snapshot import snapshot
 from glance_registry.cli.options import load_settings, setting_options
 from glance_registry.model.visible import printable
 
-REPAIR_AT_ONCE = 200
-"""Images, or entries, that one transaction of a repair handles: small, so that other writes get in between."""
+BATCH_SIZE = 200
+"""Images, or index entries, in one transaction of a repair: few, so that other writes do not wait long."""
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="JSON: one object a fault, and a last one with the counts.")
+@click.option("--json", "as_json", is_flag=True, help="JSON: one object per fault, and a last one with the counts.")
 @click.option(
     "--repair",
     is_flag=True,
-    help="First make what is searched anew from the images where the two disagree. Nothing else is changed.",
+    help="First build search tables again from the images, if the two disagree. Nothing else is changed.",
 )
 @setting_options
 def check(as_json: bool, repair: bool) -> None:
-    """Say whether the database has today's schema and all that is in it is sound; exit 1 when not.
+    """Verify the schema and the contents of the database; exit 1 if something is wrong.
 
     Everything is read as it is at one moment, also while the registry runs. Each fault is one line.
     """
@@ -65,15 +65,15 @@ async def _repair(url: str, damaged: set[str]) -> None:
         for derived in (derived for derived in DERIVED if derived.table.name in damaged):
             number: int | None = 0
             while number is not None:
-                number = await catalogue.write(add_missing, derived, number, REPAIR_AT_ONCE)
-            entry = await catalogue.write(drop_surplus, derived, None, REPAIR_AT_ONCE)
+                number = await catalogue.write(add_missing, derived, number, BATCH_SIZE)
+            entry = await catalogue.write(drop_surplus, derived, None, BATCH_SIZE)
             while entry is not None:
-                entry = await catalogue.write(drop_surplus, derived, entry, REPAIR_AT_ONCE)
-            click.echo(f"The {derived.noun} was made anew.", err=True)
+                entry = await catalogue.write(drop_surplus, derived, entry, BATCH_SIZE)
+            click.echo(f"The {derived.noun} was built again.", err=True)
         if words.NAME in damaged:
             number = 0
             while number is not None:
-                number = await catalogue.write(words.refill, number, REPAIR_AT_ONCE)
-            click.echo("The index of words was made anew.", err=True)
+                number = await catalogue.write(words.refill, number, BATCH_SIZE)
+            click.echo("The index of words was built again.", err=True)
     finally:
         await catalogue.close()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Registry API as the commands speak it, to a server or in this process; what fails is one sentence."""
+"""The client of the Registry API that commands use: for a server, or in this process."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Mapping
@@ -23,15 +23,15 @@ from glance_registry.settings import Settings
 T = TypeVar("T")
 
 TIMEOUT_SECONDS = 30.0
-PAGE = 500
-"""Images that a list asks for at once; the server may send fewer."""
+PAGE_SIZE = 500
+"""Images per request of a list; the server may send fewer."""
 
-LONGEST_SENTENCE = 1_000
+MAX_SENTENCE_LENGTH = 1_000
 IN_PROCESS = "http://localhost"
 
 
 class Refused(click.ClickException):
-    """The registry answered, but not as hoped; the message is its own sentence."""
+    """The registry answered with an error; the message is its sentence."""
 
     def __init__(self, status: int, sentence: str) -> None:
         super().__init__(sentence)
@@ -47,20 +47,20 @@ class Images(Struct):
 
 
 class Client:
-    """Each call of the API is a method. Raises Refused, or ClickException when there is no answer."""
+    """One method per call of the API. Raises Refused, or ClickException when there is no answer."""
 
     def __init__(self, http: httpx.AsyncClient, run: Callable[[Coroutine[Any, Any, Any]], Any]) -> None:
         self._http = http
         self._run = run
-        # A password in the URL is for the server alone.
-        self._place = str(http.base_url.copy_with(userinfo=b"")).rstrip("/")
+        # The address is shown in errors, so it must not have the password of the URL.
+        self._address = str(http.base_url.copy_with(userinfo=b"")).rstrip("/")
 
     def list_images(self, limit: int | None, sort: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-        """Images as `detail` has them, page after page; at most `limit`, if given."""
-        # "is_public=None means all" (protocol, section 3); who may not ask for that is given what they may see.
+        """The images of GET /images/detail, page after page; at most `limit`, if given."""
+        # "is_public=None means all" (protocol, section 3); for other callers than admins it means those that they see.
         query = {"is_public": "None", **sort}
         while limit is None or limit > 0:
-            query["limit"] = str(PAGE if limit is None else min(limit, PAGE))
+            query["limit"] = str(PAGE_SIZE if limit is None else min(limit, PAGE_SIZE))
             page = self._send(Images, "GET", "/images/detail", params=query).images
             if not page:
                 return
@@ -88,12 +88,12 @@ class Client:
         try:
             answer = self._run(self._http.request(method, path, **options))
         except UnicodeEncodeError:
-            raise click.ClickException("What was given is not valid UTF-8.") from None
+            raise click.ClickException("An argument is not valid UTF-8.") from None
         except httpx.TimeoutException:
-            raise click.ClickException(f"The registry at {self._place} did not answer in time.") from None
+            raise click.ClickException(f"The registry at {self._address} did not answer in time.") from None
         except httpx.RequestError as error:
             reason = printable(str(error)).rstrip(".") or type(error).__name__
-            raise click.ClickException(f"The registry at {self._place} cannot be reached: {reason}.") from None
+            raise click.ClickException(f"The registry at {self._address} cannot be reached: {reason}.") from None
         if answer.status_code >= HTTPStatus.BAD_REQUEST:
             raise Refused(answer.status_code, _sentence(answer))
         try:
@@ -102,12 +102,12 @@ class Client:
             raise self._not_a_registry() from None
 
     def _not_a_registry(self) -> click.ClickException:
-        return click.ClickException(f"What answers at {self._place} is not a registry.")
+        return click.ClickException(f"The server at {self._address} is not a registry.")
 
 
 @contextmanager
 def connected(server: str | None, timeout: float = TIMEOUT_SECONDS) -> Iterator[Client]:
-    """A client of the server at this URL; without one, of the registry that the settings describe."""
+    """A client of the server at this URL, or else of the registry that the settings describe."""
     if server is None:
         with _in_process(load_settings().settings) as client:
             yield client
@@ -127,7 +127,7 @@ def connected(server: str | None, timeout: float = TIMEOUT_SECONDS) -> Iterator[
 def _in_process(settings: Settings) -> Iterator[Client]:
     with asyncio.Runner() as runner:
         runner.run(prepare_database(settings.database.connection))
-        # Whoever may open the database needs no leave from an identity mode.
+        # A caller who can open the database needs no identity.
         application = build(replace(settings, identity=replace(settings.identity, mode="none")))
         http = httpx.AsyncClient(
             transport=httpx.ASGITransport(application), base_url=IN_PROCESS, headers={"accept": "application/json"}
@@ -140,12 +140,12 @@ def _in_process(settings: Settings) -> Iterator[Client]:
 
 
 def _path(image_id: str) -> str:
-    # Cactus allows every id that any contract does; what it does not allow could name another path.
+    # Cactus allows the ids of all contracts. Other texts could lead to another path.
     return f"/images/{CACTUS.image_id(image_id)}"
 
 
 def _sentence(answer: httpx.Response) -> str:
-    """Why the registry refused, in its own words where it has some."""
+    """The sentence with which the registry refused, or one made from the status."""
     try:
         sentence = str(answer.json()["error"]["message"])
     except (ValueError, LookupError, TypeError, RecursionError):
@@ -153,4 +153,4 @@ def _sentence(answer: httpx.Response) -> str:
         sentence = answer.text.strip() if is_text else ""
     if not sentence:
         return f"The registry answered {answer.status_code} {printable(answer.reason_phrase)}."
-    return printable(sentence[:LONGEST_SENTENCE])
+    return printable(sentence[:MAX_SENTENCE_LENGTH])

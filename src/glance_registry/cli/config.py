@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`glance-registry config`: every setting, its value, its default and where the value came from."""
+"""`glance-registry config`: every setting, its value, its default and its source."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ _COLUMNS = ("setting", "value", "default", "from")
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
 @setting_options
 def config(as_json: bool) -> None:
-    """Print every setting with its value, its default and where it came from."""
+    """Print every setting with its value, its default and its source."""
     loaded = load_settings()
     rows = [
         (

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The temporary folder in which the workers of one program count together."""
+"""The temporary folder in which all workers of a program share their counters."""
 
 import fcntl
 import logging
@@ -13,18 +13,18 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 PREFIX, SUFFIX = "glance-registry-metrics-", ".locked"
-"""Folders of releases that did not lock theirs have no suffix, and are left alone."""
+"""Older releases did not lock their folders; those have no suffix and are never removed."""
 
 
 @contextmanager
 def counters_folder() -> Iterator[Path]:
-    """A new folder, removed at the end. Raises OSError.
+    """Create a folder and remove it at the end. Raises OSError.
 
-    It is locked while the program lives: its workers inherit the lock, and the kernel drops it with the last of them.
-    So the folders without a lock are of programs that were killed, and are removed now.
+    The folder is locked while the program runs. The workers inherit the lock, and the kernel drops it when the last
+    process ends. So a folder without a lock belongs to a program that was killed; it is removed now.
     """
-    _remove_left_over()
-    folder, lock = _make()
+    _remove_abandoned()
+    folder, lock = _create()
     try:
         yield folder
     finally:
@@ -32,10 +32,10 @@ def counters_folder() -> Iterator[Path]:
         os.close(lock)
 
 
-def _make() -> tuple[Path, int]:
+def _create() -> tuple[Path, int]:
     while True:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX, suffix=SUFFIX))
-        # Another program that starts now may have found it before it was locked, and removes it.
+        # Another program that starts now may have removed it before it was locked.
         try:
             lock = _lock(folder)
         except FileNotFoundError:
@@ -50,7 +50,7 @@ def _make() -> tuple[Path, int]:
 
 
 def _lock(folder: Path) -> int | None:
-    """An open file that locks the folder; None when another program has it."""
+    """Lock the folder; the open file is the lock. None if another program has the lock."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -63,7 +63,7 @@ def _lock(folder: Path) -> int | None:
     return descriptor
 
 
-def _remove_left_over() -> None:
+def _remove_abandoned() -> None:
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*{SUFFIX}"):
         with suppress(OSError):
             if folder.lstat().st_uid != os.geteuid():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`glance-registry db`: what an operator does to the database."""
+"""`glance-registry db`: create, upgrade, check and purge the database."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -12,8 +12,8 @@ from glance_registry.catalogue.purge import purge
 from glance_registry.cli.check import check
 from glance_registry.cli.options import load_settings, setting_options
 
-PURGE_AT_ONCE = 500
-"""Images that one transaction of a purge removes: small, so that other writes get in between."""
+BATCH_SIZE = 500
+"""Images in one transaction of a purge: few, so that other writes do not wait long."""
 
 
 @click.group()
@@ -25,12 +25,12 @@ def db() -> None:
 @db.command()
 @setting_options
 def upgrade() -> None:
-    """Create the tables, or walk an older database to today's schema."""
+    """Create the tables, or upgrade an older database to the current schema."""
     url = load_settings().settings.database.connection
     before = asyncio.run(schema.state(url))
     asyncio.run(schema.upgrade(url))
-    done = "was up to date" if before in schema.USABLE else "is up to date now"
-    click.echo(f"The database {done} (schema {schema.HEAD}).")
+    result = "was up to date" if before in schema.USABLE else "is up to date now"
+    click.echo(f"The database {result} (schema {schema.HEAD}).")
 
 
 db.add_command(check)
@@ -41,8 +41,8 @@ db.add_command(check)
 @setting_options
 def purge_command(days: int) -> None:
     """Remove the rows of images deleted more than DAYS days ago. Their ids are never used again."""
-    gone = asyncio.run(_purge(load_settings().settings.database.connection, days))
-    click.echo(f"Purged {gone} images.")
+    purged = asyncio.run(_purge(load_settings().settings.database.connection, days))
+    click.echo(f"Purged {purged} images.")
 
 
 async def _purge(url: str, days: int) -> int:
@@ -50,13 +50,13 @@ async def _purge(url: str, days: int) -> int:
     if found not in schema.USABLE:
         raise click.ClickException(schema.refusal(found))
     now = datetime.now(UTC)
-    # However many days there have been: a time before the first year cannot be told, and nothing was deleted then.
+    # With very many days the time would be before the year 1, which datetime cannot express.
     deleted_before = now - min(timedelta(days=days), now - datetime.min.replace(tzinfo=UTC))
     catalogue = open_catalogue(url)
-    gone = 0
+    purged = 0
     try:
-        while removed := await catalogue.write(purge, deleted_before, now, PURGE_AT_ONCE):
-            gone += removed
+        while removed := await catalogue.write(purge, deleted_before, now, BATCH_SIZE):
+            purged += removed
     finally:
         await catalogue.close()
-    return gone
+    return purged

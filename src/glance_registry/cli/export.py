@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`glance-registry export`: everything in the catalogue as JSON lines, which `import json` reads."""
+"""`glance-registry export`: the whole catalogue as JSON lines, which `import json` reads."""
 
 import asyncio
 import sys
@@ -13,37 +13,38 @@ from glance_registry.catalogue import images, schema
 from glance_registry.catalogue.base import Catalogue
 from glance_registry.catalogue.purge import tombstones_after
 from glance_registry.cli.export_format import image_line, tombstone_line
-from glance_registry.cli.files import opened, replaced
+from glance_registry.cli.files import opened_catalogue, replacing
 from glance_registry.cli.options import load_settings, setting_options
 
-BATCH = 500
-"""Images that are in memory at once."""
+BATCH_SIZE = 500
+"""Images in memory at the same time."""
 
 
 @click.command()
 @click.argument("file", default="-", type=click.Path(path_type=Path, dir_okay=False))
 @setting_options
 def export(file: Path) -> None:
-    """Write all images, deleted ones too, and the ids of purged ones to FILE (default: standard output).
+    """Write all images, deleted and purged ones too, to FILE (default: standard output).
 
-    One JSON object a line, oldest first. FILE is for its owner alone, since locations may hold credentials,
-    and appears when it is complete. Images that change meanwhile are written as they were before or after.
+    Of purged images only the ids are left. One JSON object per line, oldest first. Only its owner can read FILE,
+    since locations may contain credentials. It appears when it is complete. An image that changes meanwhile is
+    written as before or after the change.
     """
     url = load_settings().settings.database.connection
     found = asyncio.run(schema.state(url))
     if found not in schema.USABLE:
         raise click.ClickException(schema.refusal(found))
-    with opened(url) as (catalogue, runner):
+    with opened_catalogue(url) as (catalogue, runner):
         if file == Path("-"):
             _write(lines(catalogue, runner), sys.stdout.buffer)
             return
         target = file.resolve()
         if target.exists() and not target.is_file():
             raise click.ClickException(
-                f"Cannot write {file}: it is not a plain file. Without a FILE, standard output is."
+                f"Cannot write {file}: it is not a plain file. Leave FILE out to write to standard output."
             )
         try:
-            with replaced(target) as stream:
+            with replacing(target) as stream:
                 count = _write(lines(catalogue, runner), stream)
         except OSError as error:
             raise click.ClickException(f"Cannot write {file}: {error.strerror}.") from None
@@ -51,21 +52,21 @@ def export(file: Path) -> None:
 
 
 def lines(catalogue: Catalogue, runner: asyncio.Runner) -> Iterator[bytes]:
-    """Every image in the order of creation, then every tombstone in the order of ids."""
+    """All images, sorted by creation, then all tombstones, sorted by id."""
     created_at, image_id = None, ""
-    while batch := runner.run(catalogue.read(images.after, created_at, image_id, BATCH)):
+    while batch := runner.run(catalogue.read(images.after, created_at, image_id, BATCH_SIZE)):
         yield from map(image_line, batch)
         created_at, image_id = batch[-1].image.created_at, batch[-1].image.id
     image_id = ""
-    while tombstones := runner.run(catalogue.read(tombstones_after, image_id, BATCH)):
+    while tombstones := runner.run(catalogue.read(tombstones_after, image_id, BATCH_SIZE)):
         yield from map(tombstone_line, tombstones)
         image_id = tombstones[-1].id
 
 
 def _write(written: Iterator[bytes], stream: BinaryIO) -> int:
-    """Write the lines; how many there were."""
+    """Write the lines and return their number."""
     count = 0
-    for count, line in enumerate(written, 1):  # noqa: B007 - the last count is the answer
+    for count, line in enumerate(written, 1):  # noqa: B007 - the last count is returned
         stream.write(line)
     stream.flush()
     return count

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One line of an export: an image as the API shows it, and what the API does not show; or a tombstone.
+"""The lines of an export: images with everything that the catalogue has of them, and tombstones.
 
     {"id": …, "name": …, …, "visibility": "shared", "tags": […], "version": 3, "members": [{"member_id": …, …}]}
     {"id": …, "purged_at": …}
 
-A line written by hand is an image's body as POST takes it. What has both an id and `created_at` is a record:
-it was written by an export, or is an answer of the Registry API or of the Images API, and is kept as it is.
-A field that nothing would be made of is refused: who imports a file must not lose a part of it unawares.
+A line with both an id and `created_at` is a record: an export wrote it, or it is an answer of the Registry API or of
+the Images API. It is stored as it is. Any other line is the body of a POST, written by a person. An unknown field is
+refused, because an import must not lose a part of a file without notice.
 """
 
 import re
@@ -24,7 +24,7 @@ from glance_registry.api.registry import wire
 from glance_registry.api.registry.member_wire import MembershipBody, ShownMember
 from glance_registry.catalogue.images import Kept
 from glance_registry.catalogue.purge import Tombstone
-from glance_registry.cli.images_api import MARKS, Answers, as_record, is_answer
+from glance_registry.cli.images_api import ANSWER_FIELDS, Answers, as_record, is_answer
 from glance_registry.model.access import ANYONE_IS_ADMIN
 from glance_registry.model.changes import as_tags
 from glance_registry.model.contract import CACTUS, QUEENS, Contract
@@ -43,14 +43,14 @@ from glance_registry.model.member import Member
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-LONGEST_LINE = 64 * 1024 * 1024
-"""In bytes. The longest possible image has less; what goes on has forgotten its line ends."""
+MAX_LINE_BYTES = 64 * 1024 * 1024
+"""The largest possible image has fewer bytes; a longer line has lost its line ends."""
 
-_MARK = b"\xef\xbb\xbf"
-"""A byte order mark, which some editors write."""
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+"""Some editors write it at the start of a file."""
 
 Entry = tuple[int, bytes | None]
-"""The number of a line, and the entry that begins there; None for a line that is too long."""
+"""The number of a line, and the entry that begins there, or None if the line is too long."""
 
 Report = Callable[[int, str], None]
 """Takes the number of a line and a sentence about it."""
@@ -59,9 +59,9 @@ _LIST_FIELDS = frozenset({"images", "first", "next", "schema"})
 
 
 def read_entries(stream: BinaryIO, report: Report) -> Iterator[Entry]:
-    """The entries. Lines are read as they are needed, a list is read whole. Raises Invalid for a broken list.
+    """Read the entries of a file: lines one by one, a list completely. Raises Invalid for a broken list.
 
-    A list of an API that goes on elsewhere is reported.
+    Reports a list of an API that continues on another page.
     """
     lines = _lines(stream)
     for number, line in lines:
@@ -76,7 +76,7 @@ def read_entries(stream: BinaryIO, report: Report) -> Iterator[Entry]:
 
 
 def _object_entries(number: int, text: bytes, report: Report) -> Iterator[Entry]:
-    """One object over several lines; else the first line is broken, and the others are read one by one."""
+    """Read one object over several lines. If it is none, the first line is broken; read all lines one by one."""
     if _is_json(text):
         yield from _expanded(number, text, report)
         return
@@ -93,19 +93,19 @@ def _is_json(text: bytes) -> bool:
 
 
 def _expanded(number: int, text: bytes | None, report: Report) -> Iterator[Entry]:
-    """The images of a list of images; any other entry as it is."""
+    """The images in a list of images; any other entry unchanged."""
     listed = None if text is None or b'"images"' not in text else _read_list(text)
     if text is None or listed is None:
         yield number, text
         return
     if listed.get("next"):
-        report(number, f"The list of images goes on at {listed['next']!r}; import that page, too.")
+        report(number, f"The list of images continues at {listed['next']!r}; import that page too.")
     start = text.index(b"[", text.index(b'"images"'))
     yield from _list_entries(number + text.count(b"\n", 0, start), bytes(listed["images"]))
 
 
 def _read_list(text: bytes) -> dict[str, Any] | None:
-    """The fields of a list of images, `images` as it stands there; None when it is something else."""
+    """The fields of a list of images, with `images` as raw JSON; None if it is something else."""
     try:
         fields = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
         if not fields.keys() <= _LIST_FIELDS or not bytes(fields.get("images", b"")).startswith(b"["):
@@ -116,14 +116,14 @@ def _read_list(text: bytes) -> dict[str, Any] | None:
 
 
 def _lines(stream: BinaryIO, number: int = 0) -> Iterator[Entry]:
-    """The lines that are not blank, without the blanks before them; `number` is that of the line before."""
-    while line := stream.readline(LONGEST_LINE):
+    """The lines that are not blank, without leading blanks; `number` is that of the line before."""
+    while line := stream.readline(MAX_LINE_BYTES):
         number += 1
-        if len(line) == LONGEST_LINE and not line.endswith(b"\n"):
+        if len(line) == MAX_LINE_BYTES and not line.endswith(b"\n"):
             while line and not line.endswith(b"\n"):
-                line = stream.readline(LONGEST_LINE)
+                line = stream.readline(MAX_LINE_BYTES)
             yield number, None
-        elif text := (line.removeprefix(_MARK) if number == 1 else line).lstrip():
+        elif text := (line.removeprefix(_BYTE_ORDER_MARK) if number == 1 else line).lstrip():
             yield number, text
 
 
@@ -133,18 +133,18 @@ def _list_entries(first_line: int, text: bytes) -> Iterator[Entry]:
     except RecursionError:
         raise Invalid(f"line {first_line}: The list is nested too deeply.") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        # The decoder names a byte, or it wanted more of them.
+        # The decoder names a byte, or the text ended too early.
         byte = re.search(r"\(byte (\d+)\)", str(error))
         line = first_line + text.count(b"\n", 0, int(byte[1]) if byte else len(text.rstrip()))
         raise Invalid(f"line {line}: The list is not valid JSON: {error}.") from None
-    line, place = first_line, 0
+    line, position = first_line, 0
     for entry in map(bytes, entries):
-        # Between two entries are a comma and blanks: the next place where its text is found is its own.
-        start = text.index(entry, place)
-        line += text.count(b"\n", place, start)
+        # Only a comma and blanks are between two entries, so the next occurrence of its text is the entry.
+        start = text.index(entry, position)
+        line += text.count(b"\n", position, start)
         yield line, entry
         line += entry.count(b"\n")
-        place = start + len(entry)
+        position = start + len(entry)
 
 
 ANY_CONTRACT = structs.replace(
@@ -155,7 +155,7 @@ ANY_CONTRACT = structs.replace(
     most_properties=LARGEST_MAX_PROPERTIES,
     image_document_bytes=MAX_IMAGE_DOCUMENT_BYTES,
 )
-"""What may be in a catalogue, whichever contract it was written under."""
+"""Everything that a catalogue may have, whatever contract it was written with."""
 
 
 class MemberLine(ShownMember):
@@ -166,7 +166,7 @@ class MemberLine(ShownMember):
 
 class ImageLine(wire.ShownImage):
     location_data: tuple[Location, ...]  # type: ignore[assignment]
-    """With the numbers that clients are not shown."""
+    """With the ids, which clients are not shown."""
     visibility: str
     tags: tuple[str, ...]
     os_hidden: bool
@@ -184,8 +184,8 @@ class TombstoneLine(Struct):
 Tag = Annotated[str, Meta(min_length=1, max_length=LONGEST_NAME)]
 
 
-class _PlaceRecord(Struct, forbid_unknown_fields=True):
-    """`metadata` and `status` are read with the body."""
+class _LocationRecord(Struct, forbid_unknown_fields=True):
+    """One entry of `location_data`; `metadata` and `status` are read with the body."""
 
     url: str
     id: Annotated[int, Meta(ge=0, le=LARGEST_64)] | None = None
@@ -200,7 +200,7 @@ class _MemberRecord(MembershipBody, forbid_unknown_fields=True):
 
 
 class _ImageRecord(Struct):
-    """What a record has beside the fields of a body."""
+    """The fields that a record has in addition to those of a body."""
 
     created_at: datetime
     updated_at: datetime | None = None
@@ -208,7 +208,7 @@ class _ImageRecord(Struct):
     deleted: bool = False
     visibility: Literal["public", "community", "shared", "private"] | None = None
     version: Annotated[int, Meta(ge=1, le=LARGEST_32)] = 1
-    location_data: list[_PlaceRecord] | None = None
+    location_data: list[_LocationRecord] | None = None
     members: list[_MemberRecord] = []
     tags: Annotated[list[Tag], Meta(max_length=MAX_TAGS)] = []
     os_hidden: bool = False
@@ -224,18 +224,18 @@ class _TombstoneRecord(Struct, forbid_unknown_fields=True):
 _BODY_FIELDS = frozenset(wire.ImageBody.__struct_fields__)
 _RECORD_FIELDS = _BODY_FIELDS | frozenset(_ImageRecord.__struct_fields__)
 
-# What every answer of the Registry API has; for a new image it means nothing, and POST ignores it.
+# Every answer of the Registry API has these; POST ignores them.
 _IGNORED_FIELDS = frozenset({"created_at", "updated_at", "deleted_at", "deleted"})
 _WRAPPER_FIELDS = frozenset(wire.ImageRequest.__struct_fields__)
 
-# Sorted names: two catalogues with the same properties have the same export.
+# Sorted names, so that equal catalogues have equal exports.
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 def image_line(kept: Kept) -> bytes:
     image = kept.image
     if image.deleted:
-        # Older releases left its contents in the row; an import has no use for them.
+        # Older releases left properties and locations in the row of a deleted image.
         image = structs.replace(image, properties={}, locations=(), tags=())
     shown = structs.asdict(wire.shown(image, with_locations=True))
     line = ImageLine(
@@ -272,9 +272,9 @@ def read_line(
     new_id: Callable[[], str],
     answers: Answers | None = None,
 ) -> Kept | Tombstone:
-    """What a line stands for; the contract is for lines written by hand. Raises Invalid or TooLarge.
+    """The image or tombstone of a line. Raises Invalid or TooLarge.
 
-    An answer of the Images API is counted in `answers`.
+    The contract is for lines written by a person. Answers of the Images API are counted in `answers`.
     """
     value = read_object(line)
     wrapped = isinstance(value.get("image"), dict)
@@ -304,10 +304,10 @@ def _refuse_unknown(fields: Mapping[str, Any], known: frozenset[str]) -> None:
         if name in known:
             continue
         if name in _RECORD_FIELDS:
-            raise Invalid(f"Field '{name}' is read only with both an 'id' and 'created_at', as an export has them.")
+            raise Invalid(f"Field '{name}' is read only with both an 'id' and 'created_at', as in an export.")
         raise Invalid(
             f"Field '{name}' is unknown. Properties are entries of field 'properties'; an answer of the Images API,"
-            f" where they are fields, also has {' or '.join(repr(mark) for mark in MARKS)}, an 'id' and"
+            f" where they are fields, also has {' or '.join(repr(name) for name in ANSWER_FIELDS)}, an 'id' and"
             " 'created_at'."
         )
 
@@ -319,7 +319,7 @@ def _read_tombstone(fields: Mapping[str, Any]) -> Tombstone:
 
 def _read_record(fields: Mapping[str, Any], body: bytes) -> Kept:
     # The record has an id and times of its own.
-    made = wire.read_new(body, ANY_CONTRACT, ANYONE_IS_ADMIN, str, _EPOCH)
+    image = wire.read_new(body, ANY_CONTRACT, ANYONE_IS_ADMIN, str, _EPOCH)
     record = convert(fields, _ImageRecord)
     created_at = _utc(record.created_at)
     updated_at = created_at if record.updated_at is None else _utc(record.updated_at)
@@ -330,17 +330,17 @@ def _read_record(fields: Mapping[str, Any], body: bytes) -> Kept:
         raise Invalid("Field 'created_at' is later than 'updated_at' or 'deleted_at'.")
     tags = as_tags(record.tags)
     if "" in tags:
-        raise Invalid("Field 'tags' has a tag without any character but blanks.")
+        raise Invalid("Field 'tags' has a tag with no characters or only blanks.")
     image = structs.replace(
-        made,
+        image,
         created_at=created_at,
         updated_at=updated_at,
         deleted_at=deleted_at,
-        visibility=record.visibility or made.visibility,
+        visibility=record.visibility or image.visibility,
         version=record.version,
-        # Of a deleted image only the row is kept, as deleting it here does.
-        properties={} if deleted_at else made.properties,
-        locations=() if deleted_at else _keep_ids(made, record),
+        # A deleted image has no contents: deleting it here removes them, too.
+        properties={} if deleted_at else image.properties,
+        locations=() if deleted_at else _with_record_ids(image, record),
         tags=() if deleted_at else tags,
         os_hidden=record.os_hidden,
         os_hash_algo=record.os_hash_algo,
@@ -360,19 +360,19 @@ def _member(entry: _MemberRecord) -> Member:
     )
 
 
-def _keep_ids(made: Image, record: _ImageRecord) -> tuple[Location, ...]:
-    """The locations with the ids that the record gives; numbered anew when it does not give one to each."""
-    ids = {place.url: place.id for place in record.location_data or () if place.id is not None}
-    if any(place.url not in ids for place in made.locations):
-        return made.locations
+def _with_record_ids(image: Image, record: _ImageRecord) -> tuple[Location, ...]:
+    """The locations with the ids of the record; with new ids if the record does not have one for each."""
+    ids = {location.url: location.id for location in record.location_data or () if location.id is not None}
+    if any(location.url not in ids for location in image.locations):
+        return image.locations
     if len(set(ids.values())) < len(ids):
         raise Invalid("Field 'location_data' gives two locations the same id.")
-    return tuple(structs.replace(place, id=ids[place.url]) for place in made.locations)
+    return tuple(structs.replace(location, id=ids[location.url]) for location in image.locations)
 
 
 def _utc(instant: datetime) -> datetime:
-    """The instant in UTC, which a time without a zone is in already. Raises Invalid outside the years 1 to 9999."""
+    """Convert a time to UTC; one without a zone is in UTC. Raises Invalid outside the years 1 to 9999."""
     try:
         return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant.astimezone(UTC)
     except OverflowError:
-        raise Invalid("A time lies outside the years 1 to 9999.") from None
+        raise Invalid("A time is outside the years 1 to 9999.") from None

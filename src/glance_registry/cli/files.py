@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A catalogue for commands that speak to it directly."""
+"""Open a catalogue, or replace a file, for the length of a block."""
 
 import asyncio
 import os
@@ -14,22 +14,22 @@ from glance_registry.catalogue.open import open_catalogue
 
 
 @contextmanager
-def replaced(target: Path) -> Iterator[BinaryIO]:
-    """A stream whose content is under the target's name, on disk, once the block has ended well; else it is gone.
+def replacing(target: Path) -> Iterator[BinaryIO]:
+    """Write a new file that replaces the target when the block ends without an error.
 
-    Whoever reads the target meanwhile finds the old content, whole. The new file is its owner's alone (mode 0600).
-    Raises OSError.
+    Until then readers find the complete old content. The new file is on disk and readable by its owner only (mode
+    0600). Raises OSError.
     """
-    handle, beside = mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    handle, temporary = mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with os.fdopen(handle, "wb") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        Path(beside).replace(target)
+        Path(temporary).replace(target)
     except BaseException:
         with suppress(FileNotFoundError):
-            Path(beside).unlink()
+            Path(temporary).unlink()
         raise
     folder = os.open(target.parent, os.O_RDONLY)
     try:
@@ -39,10 +39,10 @@ def replaced(target: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def opened(database_url: str) -> Iterator[tuple[Catalogue, asyncio.Runner]]:
-    """The catalogue, and what runs its coroutines, one at a time.
+def opened_catalogue(database_url: str) -> Iterator[tuple[Catalogue, asyncio.Runner]]:
+    """Open the catalogue, with a runner for its coroutines.
 
-    Between two of them there is no event loop in the way: Ctrl-C ends a wait for input at once.
+    Between two coroutines no event loop runs, so Ctrl-C ends a wait for input at once.
     """
 
     async def open_on_loop() -> Catalogue:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`glance-registry image`: a small client of the API, for people and, with --json, for programs."""
+"""`glance-registry image`: list and change images through the API, in tables or in JSON."""
 
 from collections.abc import Callable, Iterator
 from functools import wraps
@@ -9,8 +9,8 @@ import click
 from click.core import ParameterSource
 from rich.filesize import decimal
 
-from glance_registry.cli.options import setting_options
-from glance_registry.cli.output import complain, print_json, print_table
+from glance_registry.cli.options import is_database_given, setting_options
+from glance_registry.cli.output import print_error, print_json, print_table
 from glance_registry.model.errors import RegistryError
 from glance_registry.model.query import SORT_DIRECTIONS, SORT_KEYS
 
@@ -22,7 +22,7 @@ _LISTED = ("id", "name", "status", "disk_format", "container_format", "size")
 
 
 def _client_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command a client: of a server, or in-process when a database is given."""
+    """Give a command a client: of a server, or in-process with --database."""
 
     @click.option(
         "--server",
@@ -31,7 +31,7 @@ def _client_options(command: Callable[..., None]) -> Callable[..., None]:
         metavar="URL",
         show_default=True,
         show_envvar=True,
-        help="Where the registry listens; with --database there is no need of one.",
+        help="Address of the registry; not needed with --database.",
     )
     @click.option(
         "--timeout",
@@ -45,12 +45,11 @@ def _client_options(command: Callable[..., None]) -> Callable[..., None]:
     @setting_options
     @wraps(command)
     def run(server: str, timeout: float, **given: Any) -> None:
-        # The web client is loaded only where there is work for it: it costs start-up time and memory.
+        # The HTTP client is imported only when needed: it costs start-up time and memory.
         from glance_registry.cli.client import connected
 
-        context = click.get_current_context()
-        in_process = "database.connection" in context.ensure_object(dict)
-        if in_process and context.get_parameter_source("server") is ParameterSource.COMMANDLINE:
+        in_process = is_database_given()
+        if in_process and click.get_current_context().get_parameter_source("server") is ParameterSource.COMMANDLINE:
             raise click.UsageError("Give --server or --database, not both.")
         with connected(None if in_process else server, timeout) as client:
             command(client, **given)
@@ -134,22 +133,22 @@ def show_image(client: "Client", image_id: str, as_json: bool) -> None:
 
 
 @image.command("add")
-@click.option("--id", help="Default: one is made.")
+@click.option("--id", help="Default: a new UUID.")
 @_field_options
 @_client_options
 def add_image(client: "Client", as_json: bool, **fields: Any) -> None:
     """Register an image."""
-    _print_image(client.create_image(_given(fields)), as_json)
+    _print_image(client.create_image(_without_none(fields)), as_json)
 
 
 @image.command("set")
 @click.argument("image_id", metavar="ID")
-@click.option("--purge-properties", is_flag=True, help="The properties not given go.")
+@click.option("--purge-properties", is_flag=True, help="Remove all other properties.")
 @_field_options
 @_client_options
 def set_image(client: "Client", image_id: str, purge_properties: bool, as_json: bool, **fields: Any) -> None:
-    """Change what is given of an image; the rest stays."""
-    given = _given(fields)
+    """Change the given fields of an image."""
+    given = _without_none(fields)
     if not given and not purge_properties:
         raise click.UsageError("There is nothing to change: give at least one option.")
     if purge_properties:
@@ -161,7 +160,7 @@ def set_image(client: "Client", image_id: str, purge_properties: bool, as_json: 
 @click.argument("image_ids", metavar="ID...", nargs=-1, required=True)
 @_client_options
 def delete_images(client: "Client", image_ids: tuple[str, ...], as_json: bool) -> None:
-    """Delete images; exit 1 when one of them could not be."""
+    """Delete images; exit 1 if one of them could not be deleted."""
     from glance_registry.cli.client import Refused
 
     deleted = []
@@ -169,7 +168,7 @@ def delete_images(client: "Client", image_ids: tuple[str, ...], as_json: bool) -
         try:
             deleted.append(client.delete_image(image_id))
         except (Refused, RegistryError) as error:
-            complain(f"{image_id}: {error}")
+            print_error(f"{image_id}: {error}")
             continue
         if not as_json:
             click.echo(f"Deleted {image_id}.")
@@ -179,7 +178,7 @@ def delete_images(client: "Client", image_ids: tuple[str, ...], as_json: bool) -
         click.get_current_context().exit(1)
 
 
-def _given(fields: dict[str, Any]) -> dict[str, Any]:
+def _without_none(fields: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
@@ -191,11 +190,11 @@ def _print_image(shown: dict[str, Any], as_json: bool) -> None:
 
 
 def _rows(shown: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """An image in two columns; a location and a property have a row each."""
+    """An image in two columns; each location and each property has a row."""
     for name, value in shown.items():
         if name == "location_data" and isinstance(value, list):
-            for place in value:
-                yield name, _cell(place)
+            for location in value:
+                yield name, _cell(location)
         elif name == "properties" and isinstance(value, dict):
             for key, text in value.items():
                 yield f"property {key}", _cell(text)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images as the Images API v2 shows them, ours or Glance's, in the form of an export's lines.
+"""Converts images in answers of the Images API v2, ours or Glance's, to lines of an export.
 
-An answer names fewer things than an export: no members, no version, no deleted images; locations only where the
-operator shows them. What is no field there is a property.
+An answer has no members, no version and no deleted images, and locations only if the operator shows them. Every key
+that is not a field is a property.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,8 +14,8 @@ from glance_registry.model.errors import Invalid
 from glance_registry.model.image import ACTIVE
 from glance_registry.model.status import DEACTIVATED
 
-MARKS = ("schema", "self", "file")
-"""Fields that every answer of the Images API has, and no line of an export."""
+ANSWER_FIELDS = ("schema", "self", "file")
+"""Fields of every answer of the Images API that no line of an export has."""
 
 _FIELDS = frozenset(
     {
@@ -26,33 +26,33 @@ _FIELDS = frozenset(
 )
 _LOCATIONS = frozenset({"locations", "direct_url"})
 _LOCATION_FIELDS = frozenset({"url", "metadata"})
-_OF_GLANCE = "stores"
-_PREFIX_OF_GLANCE = "os_glance"
+_GLANCE_FIELD = "stores"
+_GLANCE_PREFIX = "os_glance"
 
 
 def is_answer(fields: Mapping[str, Any]) -> bool:
-    """Whether these are the fields of an image in an answer of the Images API."""
-    return any(name in fields for name in MARKS)
+    """Whether these fields come from an answer of the Images API."""
+    return any(name in fields for name in ANSWER_FIELDS)
 
 
 class Answers(Struct):
-    """How many images were such answers, and what these did not say."""
+    """Counts such answers, and what they did not contain."""
 
     images: int = 0
     without_locations: int = 0
-    """Active or deactivated ones: their bytes lie somewhere."""
+    """Active or deactivated images, which have bytes somewhere."""
     left_out: set[str] = field(default_factory=set)
-    """Fields that mean something only to the Glance that gave them: its stores, its running tasks."""
+    """Fields that only the Glance of the answer can use: its stores, its running tasks."""
 
     def add(self, fields: Mapping[str, Any]) -> None:
         self.images += 1
         has_bytes = fields.get("status") in (ACTIVE, DEACTIVATED)
         self.without_locations += has_bytes and not (fields.get("locations") or fields.get("direct_url"))
-        self.left_out.update(name for name in fields if _is_of_glance(name))
+        self.left_out.update(name for name in fields if _is_for_glance_only(name))
 
     def sentences(self) -> Iterator[str]:
         if self.images:
-            yield f"{self.images} of them are answers of the Images API, which do not name members of images."
+            yield f"{self.images} of them are answers of the Images API, which do not include members."
         if self.without_locations:
             yield f"{self.without_locations} of these have bytes, but the answer does not say where they lie."
         if self.left_out:
@@ -60,13 +60,13 @@ class Answers(Struct):
 
 
 def as_record(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of the same image in a line of an export. Raises Invalid."""
+    """Convert the fields to those of a line of an export. Raises Invalid."""
     record = {name: value for name, value in fields.items() if name in _FIELDS}
     properties: dict[str, str] = {}
     for name, value in fields.items():
-        if name in _FIELDS or name in MARKS or name in _LOCATIONS or _is_of_glance(name):
+        if name in _FIELDS or name in ANSWER_FIELDS or name in _LOCATIONS or _is_for_glance_only(name):
             continue
-        # Glance's schema for images lists some properties, kernel_id for one, that are null where there is none.
+        # Glance shows properties that its schema lists, such as kernel_id, as null when an image does not have them.
         if value is None:
             continue
         if not isinstance(value, str):
@@ -75,8 +75,8 @@ def as_record(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {**record, "properties": properties, "location_data": _locations(fields)}
 
 
-def _is_of_glance(name: str) -> bool:
-    return name == _OF_GLANCE or name.startswith(_PREFIX_OF_GLANCE)
+def _is_for_glance_only(name: str) -> bool:
+    return name == _GLANCE_FIELD or name.startswith(_GLANCE_PREFIX)
 
 
 def _locations(fields: Mapping[str, Any]) -> list[dict[str, Any]]:

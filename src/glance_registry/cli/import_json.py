@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`glance-registry import json`: registers the images of a file, as an export or a person has written them."""
+"""`glance-registry import json`: registers the images of a file that an export or a person wrote."""
 
 import asyncio
 from collections.abc import Iterable, Iterator
@@ -14,24 +14,24 @@ from glance_registry.app import contract_of
 from glance_registry.catalogue.base import Catalogue, Operation, T
 from glance_registry.catalogue.images import Kept, add_all
 from glance_registry.catalogue.purge import Tombstone, bury
-from glance_registry.cli.export_format import LONGEST_LINE, Entry, read_entries, read_line
-from glance_registry.cli.files import opened
+from glance_registry.cli.export_format import MAX_LINE_BYTES, Entry, read_entries, read_line
+from glance_registry.cli.files import opened_catalogue
 from glance_registry.cli.images_api import Answers
 from glance_registry.cli.options import load_settings, setting_options
-from glance_registry.cli.output import complain, progress
+from glance_registry.cli.output import print_error, progress
 from glance_registry.cli.serve import prepare_database
 from glance_registry.model.contract import Contract
 from glance_registry.model.errors import Conflict, Invalid, TooLarge, Unavailable
 
-BATCH = 500
-"""Entries that one transaction writes, unless their lines are long: other writes get in between."""
+BATCH_SIZE = 500
+"""Entries in one transaction, if their lines are short: few, so that other writes do not wait long."""
 
-BATCH_BYTES = 8 * 1024 * 1024
-ATTEMPTS = 5
+MAX_BATCH_BYTES = 8 * 1024 * 1024
+MAX_ATTEMPTS = 5
 
 
 class Outcome(Struct):
-    """What became of the entries."""
+    """How many entries had which result."""
 
     registered: int = 0
     tombstones: int = 0
@@ -44,24 +44,24 @@ class Outcome(Struct):
 @click.argument("file", type=click.File("rb"))
 @setting_options
 def import_json(file: BinaryIO) -> None:
-    """Register the images in FILE (- is standard input): a JSON list, or one JSON object a line.
+    """Register the images in FILE (- is standard input): a JSON list, or one JSON object per line.
 
-    What an export has written is kept as it is: ids, times, deleted images, members, the ids of purged images.
-    So are answers of the Images API v2, Glance's too: an image, or a list {"images": […]}; they name no members.
-    An image's body written by hand is checked as POST /images checks it. An id that is or was in use is
-    skipped. An entry with an unknown field is refused. Exit 1 when an entry was refused.
+    Lines of an export are stored as they are: ids, times, deleted images, members, the ids of purged images. So
+    are answers of the Images API v2, also Glance's: an image, or a list {"images": […]}; they have no members. A
+    body written by hand is checked as POST /images checks it. An id that is or was in use is skipped. An entry
+    with an unknown field is refused. Exit 1 if an entry was refused.
     """
     settings = load_settings().settings
     asyncio.run(prepare_database(settings.database.connection))
     outcome = Outcome()
-    with opened(settings.database.connection) as (catalogue, runner), progress() as bar:
+    with opened_catalogue(settings.database.connection) as (catalogue, runner), progress() as bar:
         task = bar.add_task("Importing", total=None)
         try:
             for batch in _batches(_items(read_entries(file, _report), contract_of(settings), outcome)):
                 _write(batch, catalogue, runner, outcome)
                 bar.update(task, description=f"{outcome.registered} registered")
         finally:
-            # Also when the import ends early: these are on disk.
+            # Also if the import ends early: these are on disk.
             bar.stop()
             click.echo(
                 f"registered {outcome.registered}, tombstones {outcome.tombstones},"
@@ -74,18 +74,18 @@ def import_json(file: BinaryIO) -> None:
 
 
 def _report(number: int, sentence: str) -> None:
-    complain(f"line {number}: {sentence}")
+    print_error(f"line {number}: {sentence}")
 
 
 Item = tuple[Kept | Tombstone, int]
-"""What an entry stands for, and how many bytes it had."""
+"""The image or tombstone of an entry, and the number of its bytes."""
 
 
 def _items(entries: Iterable[Entry], contract: Contract, outcome: Outcome) -> Iterator[Item]:
     for number, text in entries:
         try:
             if text is None:
-                raise Invalid(f"It is longer than {LONGEST_LINE} bytes.")
+                raise Invalid(f"The line is longer than {MAX_LINE_BYTES} bytes.")
             item = read_line(text, contract, lambda: datetime.now(UTC), lambda: str(uuid4()), outcome.answers)
         except (Invalid, TooLarge) as error:
             _report(number, str(error))
@@ -95,11 +95,11 @@ def _items(entries: Iterable[Entry], contract: Contract, outcome: Outcome) -> It
 
 
 def _batches(items: Iterable[Item]) -> Iterator[list[Kept | Tombstone]]:
-    """Items for one transaction each; all of a batch are of one kind, so that their order is that of the file."""
+    """Group items for one transaction each. A batch has one kind of item, so the order of the file is preserved."""
     batch: list[Kept | Tombstone] = []
     size = 0
     for item, length in items:
-        if batch and (len(batch) == BATCH or size + length > BATCH_BYTES or type(item) is not type(batch[0])):
+        if batch and (len(batch) == BATCH_SIZE or size + length > MAX_BATCH_BYTES or type(item) is not type(batch[0])):
             yield batch
             batch, size = [], 0
         batch.append(item)
@@ -112,19 +112,19 @@ def _write(batch: list[Kept | Tombstone], catalogue: Catalogue, runner: asyncio.
     images = [item for item in batch if isinstance(item, Kept)]
     tombstones = [item for item in batch if isinstance(item, Tombstone)]
     registered = _write_all(add_all, images, catalogue, runner) if images else 0
-    buried = _write_all(bury, tombstones, catalogue, runner) if tombstones else 0
+    added = _write_all(bury, tombstones, catalogue, runner) if tombstones else 0
     outcome.registered += registered
-    outcome.tombstones += buried
-    outcome.present += len(batch) - registered - buried
+    outcome.tombstones += added
+    outcome.present += len(batch) - registered - added
 
 
 def _write_all(
     operation: Operation[[list[T]], int], wanted: list[T], catalogue: Catalogue, runner: asyncio.Runner
 ) -> int:
-    for _ in range(ATTEMPTS):
+    for _ in range(MAX_ATTEMPTS):
         try:
             return runner.run(catalogue.write(operation, wanted))
         except Conflict:
-            # Somebody registers the same id at this moment; the next attempt finds it taken.
+            # Another process registered the same id at this moment; the next attempt skips it.
             continue
     raise Unavailable("The database is busy.")

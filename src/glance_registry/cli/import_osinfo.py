@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`glance-registry import osinfo`: registers the images that libosinfo knows, each once."""
+"""`glance-registry import osinfo`: registers the cloud images that libosinfo lists."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,32 +11,32 @@ import click
 from msgspec import Struct, field
 
 from glance_registry.cli import osinfo
-from glance_registry.cli.options import setting_options
-from glance_registry.cli.output import complain, progress
+from glance_registry.cli.options import is_database_given, setting_options
+from glance_registry.cli.output import print_error, progress
 
 if TYPE_CHECKING:
     from glance_registry.cli.client import Client
 
-INSTALLED = Path("/usr/share/osinfo")
-"""Where Debian's package has it."""
+DEFAULT_FOLDER = Path("/usr/share/osinfo")
+"""The folder of Debian's package osinfo-db."""
 
 
 class Outcome(Struct):
-    """What became of the images and files."""
+    """How many images and files had which result."""
 
     registered: int = 0
     present: int = 0
     refused: int = 0
     unreadable: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
-    """How many, by reason."""
+    """The number of images, by reason."""
 
 
 @click.command("osinfo")
 @click.option(
     "--path",
     type=click.Path(path_type=Path),
-    default=INSTALLED,
+    default=DEFAULT_FOLDER,
     metavar="DIR",
     show_default=True,
     help="Where libosinfo's database is.",
@@ -46,12 +46,12 @@ class Outcome(Struct):
 def import_osinfo(path: Path, server: str | None) -> None:
     """Register the virtual machine images that libosinfo's database lists.
 
-    What was registered before is left alone, deleted images too. Exit 1 when a file could not be read or an
-    image was refused.
+    Images that were registered before are not changed, nor registered again if deleted. Exit 1 if a file could
+    not be read or an image was refused.
     """
     from glance_registry.cli.client import connected
 
-    if server and "database.connection" in click.get_current_context().ensure_object(dict):
+    if server and is_database_given():
         raise click.UsageError("Give --server or --database, not both.")
     files = sorted((path / "os").rglob("*.xml"))
     if not files:
@@ -63,7 +63,7 @@ def import_osinfo(path: Path, server: str | None) -> None:
     with connected(server) as client:
         _register(files, client, outcome)
     for reason, count in outcome.skipped.items():
-        complain(f"skipped {count}: {reason}")
+        print_error(f"skipped {count}: {reason}")
     click.echo(
         f"registered {outcome.registered}, already there {outcome.present}, skipped {outcome.skipped.total()},"
         f" refused {outcome.refused}, unreadable {outcome.unreadable}"
@@ -76,30 +76,30 @@ def _register(files: Sequence[Path], client: "Client", outcome: Outcome) -> None
     with progress() as bar:
         for file in bar.track(files, description="Registering"):
             try:
-                offers = osinfo.read(file)
+                images = osinfo.read(file)
             except osinfo.Unreadable as error:
-                complain(f"{file}: {error}")
+                print_error(f"{file}: {error}")
                 outcome.unreadable += 1
                 continue
-            for offer in offers:
-                _register_one(offer, client, outcome)
+            for listed in images:
+                _register_one(listed, client, outcome)
 
 
-def _register_one(offer: osinfo.Offer, client: "Client", outcome: Outcome) -> None:
+def _register_one(listed: osinfo.ListedImage, client: "Client", outcome: Outcome) -> None:
     from glance_registry.cli.client import Refused
 
-    if offer.body is None:
-        outcome.skipped[offer.reason or ""] += 1
+    if listed.body is None:
+        outcome.skipped[listed.reason or ""] += 1
         return
     try:
-        client.create_image(offer.body)
+        client.create_image(listed.body)
         outcome.registered += 1
     except Refused as error:
         if error.status == HTTPStatus.CONFLICT:
-            # The id says which image it is: registered by an earlier run, and perhaps deleted since.
+            # An earlier run registered the same id; the image may have been deleted since.
             outcome.present += 1
             return
         if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise
-        complain(f"{offer.body['name']}: {error}")
+        print_error(f"{listed.body['name']}: {error}")
         outcome.refused += 1

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`glance-registry import`: images from elsewhere."""
+"""`glance-registry import`: the group of the commands `json` and `osinfo`."""
 
 import click
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The program's entry."""
+"""The command `glance-registry` with all its subcommands."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ from glance_registry.model.visible import printable
 
 
 class Program(click.Group):
-    """Shows our errors as one sentence, without a trace."""
+    """The command group; it prints our errors as one sentence, without a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -31,7 +31,7 @@ class Program(click.Group):
 
 
 def _with_cause(error: RegistryError, database_url: str | None) -> str:
-    """The sentence; when it is about the database, also which it is, and its driver's own words."""
+    """The sentence of the error; for an error of the database also its name and its driver's message."""
     if database_url is None or not isinstance(error, Unavailable | StorageFull | Conflict):
         return str(error)
     database = locate(parse_url(database_url))
@@ -45,7 +45,7 @@ def _with_cause(error: RegistryError, database_url: str | None) -> str:
 @click.version_option(package_name="glance-registry", message="%(prog)s %(version)s")
 @setting_options
 def main() -> None:
-    """The catalogue of virtual machine images. Without a command it serves."""
+    """Serve and manage metadata of virtual machine images. Default: serve."""
     context = click.get_current_context()
     if context.invoked_subcommand is None:
         run()

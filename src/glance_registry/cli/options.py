@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The flags that set settings, the same on the program and on every command that reads settings."""
+"""The flags that set settings; the program and all commands that read settings have them."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -14,7 +14,7 @@ SYSTEM_FILE = Path("/etc/glance-registry/glance-registry.conf")
 """Read when no --config-file is given."""
 
 DATABASE = "glance-registry.database"
-"""In a context's `meta`: the database of this invocation, for errors that are about it."""
+"""Key in a context's `meta` for the URL of the database, which errors show."""
 
 _FLAGS = {
     "host": "bind_host",
@@ -34,7 +34,7 @@ _OPTIONS = (
     click.option("--port", type=int, help="TCP port to listen on."),
     click.option("--tls-cert", "cert_file", metavar="FILE", help="Serve TLS with this certificate."),
     click.option("--tls-key", "key_file", metavar="FILE", help="The certificate's key."),
-    click.option("--tls-client-ca", "ca_file", metavar="FILE", help="Authority that callers' certificates must be of."),
+    click.option("--tls-client-ca", "ca_file", metavar="FILE", help="Require client certificates of this authority."),
     click.option("--database", metavar="URL", help="sqlite:///FILE or postgresql://USER@HOST/NAME."),
     click.option("--workers", type=int, metavar="N", help="Worker processes."),
     click.option(
@@ -47,17 +47,17 @@ _OPTIONS = (
 
 
 def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the flags; it keeps what is given, beneath what the command before it was given."""
+    """Give a command the flags. A flag after a subcommand overrides the same flag before it."""
 
     @wraps(command)
     def run(**given: Any) -> Any:
-        kept = click.get_current_context().ensure_object(dict)
+        flags = click.get_current_context().ensure_object(dict)
         files = given.pop("config_file")
-        kept["config_file"] = kept.get("config_file", ()) + files
+        flags["config_file"] = flags.get("config_file", ()) + files
         for flag, setting in _FLAGS.items():
             value = given.pop(flag)
             if value is not None:
-                kept[setting] = value
+                flags[setting] = value
         return command(**given)
 
     for option in reversed(_OPTIONS):
@@ -65,14 +65,19 @@ def setting_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
+def is_database_given() -> bool:
+    """Whether the command, or one before it, has the flag --database."""
+    return _FLAGS["database"] in click.get_current_context().ensure_object(dict)
+
+
 def load_settings() -> Loaded:
-    """The settings of this invocation; options that we do not have are named on one line of standard error.
+    """The settings of this invocation. Prints a warning with the options that the program does not have.
 
     Raises Invalid for a file or a value that cannot be used.
     """
-    kept = dict(click.get_current_context().ensure_object(dict))
-    files = list(kept.pop("config_file", ())) or ([str(SYSTEM_FILE)] if SYSTEM_FILE.exists() else [])
-    loaded = load(files, kept)
+    flags = dict(click.get_current_context().ensure_object(dict))
+    files = list(flags.pop("config_file", ())) or ([str(SYSTEM_FILE)] if SYSTEM_FILE.exists() else [])
+    loaded = load(files, flags)
     click.get_current_context().meta[DATABASE] = loaded.settings.database.connection
     if loaded.unknown:
         names = ", ".join(loaded.unknown)

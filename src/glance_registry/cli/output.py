@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the commands print. Text that came from elsewhere can neither steer the terminal nor pass for markup."""
+"""Prints tables, JSON and errors. Printed text can neither control the terminal nor act as markup."""
 
 import json
 import sys
@@ -13,19 +13,19 @@ from glance_registry.model.visible import printable
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-# rich is loaded where something is printed with it, which `serve` does not do.
+# rich is imported in the functions that use it, because `serve` does not need it.
 
-_WIDE = 100_000
-"""Columns of what is not a terminal: a program that reads a table must not meet a cut cell."""
+_UNLIMITED_WIDTH = 100_000
+"""Columns when the output is not a terminal: a program that reads a table must get complete cells."""
 
 
-def complain(text: str) -> None:
-    """One line on standard error."""
+def print_error(text: str) -> None:
+    """Print one line on standard error."""
     click.echo(printable(text), err=True)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table on standard output, whose first column is never folded."""
+    """Print a table on standard output. The first column is never folded."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -35,16 +35,16 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         table.add_column(column, overflow="fold", no_wrap=number == 0)
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
-    Console(width=None if sys.stdout.isatty() else _WIDE).print(table)
+    Console(width=None if sys.stdout.isatty() else _UNLIMITED_WIDTH).print(table)
 
 
 def print_json(value: Any) -> None:
-    """JSON on standard output, in ASCII: a control character in a value arrives as an escape."""
+    """Print JSON on standard output, in ASCII: control characters in values become escapes."""
     click.echo(json.dumps(value, indent=2).replace("\x7f", "\\u007f"))
 
 
 def progress() -> "Progress":
-    """A progress bar on standard error when that is a terminal, else nothing."""
+    """A progress bar on standard error; it prints nothing if that is not a terminal."""
     from rich.console import Console
     from rich.progress import Progress
 

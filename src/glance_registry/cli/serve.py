@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`glance-registry serve`: the program on its port, under Granian."""
+"""`glance-registry serve`: starts the server, Granian, with its worker processes."""
 
 import asyncio
 import ctypes
@@ -30,7 +30,7 @@ from glance_registry.catalogue.database_url import parse_url
 from glance_registry.cli import tls
 from glance_registry.cli.counters import counters_folder
 from glance_registry.cli.options import load_settings, setting_options
-from glance_registry.cli.sockets import cut_off_who_does_not_read
+from glance_registry.cli.sockets import close_unread_connections
 from glance_registry.model.errors import Conflict, Invalid
 from glance_registry.settings import Settings
 
@@ -40,26 +40,26 @@ PR_SET_PDEATHSIG = 1
 """prctl(2), linux/prctl.h."""
 
 GC_THRESHOLD = (20_000, 20, 50)
-"""Requests leave no cycles behind; looking for them at Python's default pace costs a tenth of the speed."""
+"""Requests leave no reference cycles; collecting at Python's default rate costs a tenth of the speed."""
 
-SHUTDOWN_SECONDS = 30
-"""How long a worker may take to finish what is in flight after SIGTERM."""
+MAX_SHUTDOWN_SECONDS = 30
+"""How long a worker may take to finish its requests after SIGTERM."""
 
 BACKLOG = 1024
 """Connections that wait to be accepted; Linux cuts this to net.core.somaxconn."""
 
-LARGEST_HEADERS = 65_536
-"""Bytes of a request's headers at most, give or take what comes with them; they are also no more than 100."""
+MAX_HEADER_BYTES = 65_536
+"""Bytes of a request's headers, roughly; Granian also limits their number to 100."""
 
-OTHER_FILES = 200
-"""Open files of a worker that are no clients' connections: the database's, and what Python and Granian have open."""
+RESERVED_FILES = 200
+"""Open files of a worker that are not connections of clients: those of the database, Python and Granian."""
 
 POLL_SECONDS = 0.01
-"""How often a worker that starts looks whether it listens."""
+"""How often a starting worker checks whether it listens."""
 
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
-# Granian's own lines go where ours go, in the same form.
+# Granian's log lines go through our handler, in the same form.
 _GRANIAN_LOGS = {
     "root": {},
     "formatters": {},
@@ -77,18 +77,18 @@ def serve() -> None:
 
 
 def run() -> None:
-    """Serve with the settings of this invocation. Raises Invalid, Conflict or Unavailable when it cannot start."""
+    """Serve with the settings of this invocation. Raises Invalid, Conflict or Unavailable if it cannot start."""
     settings = load_settings().settings
     logs.configure(settings.log_format)
     refuse_open_port(settings)
     tls_options = tls.options(settings)
-    refuse_taken_port(settings)
+    refuse_port_in_use(settings)
     if settings.identity.mode == "none" and not is_loopback(settings.bind_host):
         log.warning(
             "EVERYBODY WHO REACHES THE PORT IS AN ADMIN: the identity mode is none",
             extra={"fields": {"host": settings.bind_host, "port": settings.bind_port}},
         )
-    build(settings)  # What cannot be used, such as a broken users file, stops the program and not each worker in turn.
+    build(settings)  # An error, such as a broken users file, stops the program here and not in each worker.
     asyncio.run(prepare_database(settings.database.connection))
     url = f"{'https' if tls_options else 'http'}://{_in_url(settings.bind_host)}:{settings.bind_port}"
     logs.take_over(settings.log_format)
@@ -104,13 +104,13 @@ def run() -> None:
                 "no folder for shared counters: each worker counts by itself", extra={"fields": {"error": str(error)}}
             )
         else:
-            # The workers keep their counters here, so that any of them can answer for all.
+            # The workers write their counters here, so that each of them can answer with the sum.
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
         _run(settings, tls_options)
 
 
 def refuse_open_port(settings: Settings) -> None:
-    """Without identity everyone who reaches the port is an admin: raise Invalid unless only this machine does."""
+    """Raise Invalid for mode none on an address other than loopback, where everybody would be an admin."""
     if (
         settings.identity.mode == "none"
         and not settings.identity.insecure_no_auth
@@ -123,8 +123,8 @@ def refuse_open_port(settings: Settings) -> None:
         )
 
 
-def refuse_taken_port(settings: Settings) -> None:
-    """Raise Conflict when another program listens there: Granian itself would share the port with it."""
+def refuse_port_in_use(settings: Settings) -> None:
+    """Raise Conflict if another program listens there; Granian would share the port with it."""
     host, port = settings.bind_host, settings.bind_port
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -138,7 +138,7 @@ def refuse_taken_port(settings: Settings) -> None:
 
 
 async def prepare_database(url: str) -> None:
-    """Create or upgrade an SQLite file; raise Conflict when a server's schema is not one that we work with."""
+    """Create or upgrade an SQLite file; raise Conflict if a server's schema does not work with this program."""
     if parse_url(url).get_backend_name() == "sqlite":
         await schema.upgrade(url)
         return
@@ -148,7 +148,7 @@ async def prepare_database(url: str) -> None:
 
 
 def _run(settings: Settings, tls_options: dict[str, Any]) -> None:
-    os.register_at_fork(before=_hold_signals, after_in_parent=_heed_signals)
+    os.register_at_fork(before=_block_signals, after_in_parent=_unblock_signals)
     Granian(
         "glance_registry.app:build",
         address=settings.bind_host,
@@ -157,26 +157,26 @@ def _run(settings: Settings, tls_options: dict[str, Any]) -> None:
         http=HTTPModes.http1,
         workers=settings.workers,
         backlog=BACKLOG,
-        backpressure=_most_connections(settings.limits.connections),
+        backpressure=_max_connections(settings.limits.connections),
         http1_settings=HTTP1Settings(
-            header_read_timeout=settings.limits.request_timeout * 1000, max_buffer_size=LARGEST_HEADERS
+            header_read_timeout=settings.limits.request_timeout * 1000, max_buffer_size=MAX_HEADER_BYTES
         ),
-        workers_kill_timeout=SHUTDOWN_SECONDS,
+        workers_kill_timeout=MAX_SHUTDOWN_SECONDS,
         respawn_failed_workers=True,
         websockets=False,
         log_dictconfig=_GRANIAN_LOGS,
-        ssl_protocol_min=SSLProtocols.tls12,  # API servers of the years before 2018 have no TLS 1.3.
+        ssl_protocol_min=SSLProtocols.tls12,  # API servers from before 2018 have no TLS 1.3.
         **tls_options,
     ).serve(target_loader=partial(_load, settings, os.getpid()), wrap_loader=False)
 
 
-def _most_connections(wanted: int) -> int:
-    """As many as wanted, or as the open files that the system allows a process at most suffice for."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    if most == resource.RLIM_INFINITY or wanted <= most - OTHER_FILES:
+def _max_connections(wanted: int) -> int:
+    """The number of connections: as many as wanted, or as the limit of open files allows."""
+    _, max_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max_files, max_files))
+    if max_files == resource.RLIM_INFINITY or wanted <= max_files - RESERVED_FILES:
         return wanted
-    possible = max(16, most - OTHER_FILES)
+    possible = max(16, max_files - RESERVED_FILES)
     log.warning(
         "fewer connections than [limits] connections: the system allows no more open files",
         extra={"fields": {"connections": possible}},
@@ -184,63 +184,71 @@ def _most_connections(wanted: int) -> int:
     return possible
 
 
-def _hold_signals() -> None:
-    """Before a worker is made: a signal that comes to it before Granian listens for one would be lost, and the worker
-    waited for until it is killed."""
+def _block_signals() -> None:
+    """Block the stop signals before a worker is forked.
+
+    A signal that arrives before Granian handles signals would be lost, and the program would wait for the worker
+    until it kills it.
+    """
     signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
 
 
-def _heed_signals() -> None:
+def _unblock_signals() -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
 
 
-def _take_up(settings: Settings) -> None:
-    """In a worker, as soon as it listens."""
-    if cut_off_who_does_not_read(settings.limits.request_timeout):
-        _heed_signals()
+def _finish_start(settings: Settings) -> None:
+    """Unblock the stop signals in a worker as soon as it listens."""
+    if close_unread_connections(settings.limits.request_timeout):
+        _unblock_signals()
     else:
-        asyncio.get_event_loop().call_later(POLL_SECONDS, _take_up, settings)
+        asyncio.get_event_loop().call_later(POLL_SECONDS, _finish_start, settings)
 
 
-def _end_with_parent(parent: int) -> None:
-    """Let the kernel stop this worker when the main process is killed: else it would keep the port and the database.
+def _exit_with_parent(parent: int) -> None:
+    """Let the kernel stop this worker when the main process is killed; it would hold the port and the database.
 
-    The kernel sends nothing for a parent that was gone before it was asked.
+    The kernel sends no signal for a parent that ended before this call.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
         log.error("the main process is gone: this worker ends")
         logs.drain()
-        os._exit(1)  # Nothing is open yet; Granian would go on.
+        os._exit(1)  # Nothing is open yet. An exception would not stop Granian.
 
 
 def _load(settings: Settings, parent: int) -> Application:
-    """The application, in its worker process. What is loaded by then stays: the collector need not look at it again."""
-    _end_with_parent(parent)
-    # A worker ends without what `atexit` knows.
+    """Build the application in a worker process.
+
+    Everything that is loaded by then stays in memory, so the garbage collector need not visit it again.
+    """
+    _exit_with_parent(parent)
+    # A worker ends without running `atexit` functions.
     Finalize(None, logs.drain, exitpriority=0)
-    asyncio.get_event_loop().call_soon(_take_up, settings)
+    asyncio.get_event_loop().call_soon(_finish_start, settings)
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLD)
     application = build(settings, request_log=logs.RequestLog(settings.log_format))
-    _tell_when_stopping(asyncio.get_event_loop(), application)
+    _stop_application_on_signal(asyncio.get_event_loop(), application)
     return application
 
 
-def _tell_when_stopping(loop: asyncio.AbstractEventLoop, application: Application) -> None:
-    """Let the application know of SIGTERM and SIGINT as soon as Granian does, which would wait for all requests
-    first. Granian takes the signals after this, by `add_signal_handler`."""
+def _stop_application_on_signal(loop: asyncio.AbstractEventLoop, application: Application) -> None:
+    """Stop the application on SIGTERM and SIGINT at once, before Granian waits for all requests.
+
+    Granian installs its handlers later, with `add_signal_handler`; this wraps that method of the loop.
+    """
     add = loop.add_signal_handler
 
-    def add_and_tell(number: int, handler: Any, *arguments: Any) -> None:
+    def add_with_stop(number: int, handler: Any, *arguments: Any) -> None:
         def handle() -> None:
             application.stop()
             handler(*arguments)
 
         add(number, handle)
 
-    loop.add_signal_handler = add_and_tell  # type: ignore[assignment,method-assign]
+    loop.add_signal_handler = add_with_stop  # type: ignore[assignment,method-assign]
 
 
 def _in_url(host: str) -> str:

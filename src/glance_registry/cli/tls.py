@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The certificate that `serve` shows, and the authority whose certificates its callers must show."""
+"""Checks the TLS files of the settings and makes Granian's options of them."""
 
 import base64
 import re
@@ -19,15 +19,15 @@ _USABLE_KEYS = tuple(
         "06032b6570",  # Ed25519, RFC 8410
     )
 )
-"""The object identifiers, as they stand in a key, of the kinds that the server can sign with: OpenSSL knows more."""
+"""Object identifiers, in DER, of the key types that the server supports; OpenSSL supports more."""
 
 _KEY = re.compile(r"-----BEGIN (RSA |EC )?PRIVATE KEY-----(.*?)-----END", re.DOTALL)
 
 
 def options(settings: Settings) -> dict[str, Any]:
-    """What the server is told about TLS; nothing when it is not wanted.
+    """Granian's options for TLS; none without TLS settings.
 
-    Raises Invalid when a file cannot be read, or when the files do not belong together.
+    Raises Invalid if a file cannot be read or the files do not match.
     """
     if not (settings.cert_file or settings.key_file or settings.ca_file):
         return {}
@@ -37,7 +37,7 @@ def options(settings: Settings) -> dict[str, Any]:
     for file in filter(None, (settings.cert_file, settings.key_file, settings.ca_file)):
         _check_readable(file)
     _load_certificate(context, settings)
-    _check_kind(settings.key_file)
+    _check_key_type(settings.key_file)
     chosen: dict[str, Any] = {"ssl_cert": Path(settings.cert_file), "ssl_key": Path(settings.key_file)}
     if settings.ca_file:
         _load_authority(context, settings.ca_file)
@@ -54,37 +54,37 @@ def _check_readable(file: str) -> None:
 
 
 def _load_certificate(context: ssl.SSLContext, settings: Settings) -> None:
-    def refuse_to_ask() -> NoReturn:
-        raise Invalid(f"The key in {settings.key_file} is encrypted: without its passphrase it cannot be used.")
+    def refuse_prompt() -> NoReturn:
+        raise Invalid(f"The key in {settings.key_file} is encrypted; use one without a passphrase.")
 
     try:
-        context.load_cert_chain(settings.cert_file, settings.key_file, refuse_to_ask)
+        context.load_cert_chain(settings.cert_file, settings.key_file, refuse_prompt)
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
             raise Invalid(
-                f"The key in {settings.key_file} is not that of the certificate in {settings.cert_file}."
+                f"The key in {settings.key_file} does not match the certificate in {settings.cert_file}."
             ) from None
         raise Invalid(
             f"{settings.cert_file} and {settings.key_file} are not a certificate and its key in PEM form that can be"
-            f" used{_why(error)}."
+            f" used{_reason(error)}."
         ) from None
 
 
-def _check_kind(file: str) -> None:
+def _check_key_type(file: str) -> None:
     for kind, text in _KEY.findall(Path(file).read_text("ascii", "replace")):
         if kind == "RSA " or any(identifier in base64.b64decode(text) for identifier in _USABLE_KEYS):
             return
-    raise Invalid(f"The key in {file} is of a kind that cannot be used: RSA, P-256, P-384 and Ed25519 can.")
+    raise Invalid(f"The key in {file} has a type that cannot be used; use RSA, P-256, P-384 or Ed25519.")
 
 
 def _load_authority(context: ssl.SSLContext, file: str) -> None:
     try:
         context.load_verify_locations(file)
     except ssl.SSLError as error:
-        raise Invalid(f"{file} holds no certificates in PEM form{_why(error)}.") from None
+        raise Invalid(f"{file} has no certificates in PEM form{_reason(error)}.") from None
     if not context.get_ca_certs():
-        raise Invalid(f"{file} holds no certificate of an authority: callers' certificates could not be checked.")
+        raise Invalid(f"{file} has no certificate of an authority, so client certificates cannot be checked.")
 
 
-def _why(error: ssl.SSLError) -> str:
+def _reason(error: ssl.SSLError) -> str:
     return f" ({error.reason.lower().replace('_', ' ')})" if error.reason else ""

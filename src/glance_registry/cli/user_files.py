@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Changing the two files of mode http_basic: a line that does not have to go stays as it is, comments too."""
+"""Changes the two files of mode http_basic and preserves all other lines, comments too."""
 
 import fcntl
 import os
@@ -12,45 +12,45 @@ from pathlib import Path
 from msgspec import Struct
 
 from glance_registry.api.identity.accounts import Person, parse_htpasswd, parse_users, read_text
-from glance_registry.cli.files import replaced
+from glance_registry.cli.files import replacing
 from glance_registry.model.errors import Conflict, Invalid, NotFound
 
-_LONGEST_NAME = 255
+_MAX_NAME_LENGTH = 255
 _HEADER = ConfigParser.SECTCRE
 
 
 class UserFiles(Struct, frozen=True):
-    """The htpasswd file and the users file. A missing one is an empty one, until something is written to it."""
+    """The htpasswd file and the users file. A missing file counts as empty."""
 
     htpasswd: Path
     users: Path
 
     def hashes(self) -> dict[str, str]:
-        """Names and hashes, of whatever kind. Raises Invalid."""
+        """Names and hashes of any kind. Raises Invalid."""
         return parse_htpasswd(_text(self.htpasswd), self.htpasswd)
 
     def people(self) -> dict[str, Person]:
-        """Raises Invalid."""
+        """Users with their projects and roles. Raises Invalid."""
         return parse_users(_text(self.users), self.users)
 
     def check_new(self, name: str) -> None:
-        """Raise Conflict when one of the files has the user: what stands there must not be handed to another one."""
+        """Raise Conflict if a file has the user: a new user must not get an old one's roles or password."""
         for file, known in ((self.htpasswd, self.hashes()), (self.users, self.people())):
             if name in known:
-                raise Conflict(f"User '{name}' is in {file} already; `glance-registry user remove` takes it out.")
+                raise Conflict(f"User '{name}' is in {file} already; remove it with `glance-registry user remove`.")
 
     def add(self, name: str, hashed: str, person: Person) -> None:
-        """Raises Conflict, or Invalid when a file cannot be written."""
+        """Add a user to both files. Raises Conflict, or Invalid if a file cannot be written."""
         with _locked(self.htpasswd):
             self.check_new(name)
-            users = _line_ended(_text(self.users)) + _section(name, person)
+            users = _with_line_end(_text(self.users)) + _section(name, person)
             self._check_users(users, {**self.people(), name: person})
-            # The users file first: who cannot log in yet needs no rights, who can needs the right ones.
+            # The users file first, so that nobody can log in before the roles are set.
             _replace(self.users, users)
-            _replace(self.htpasswd, f"{_line_ended(_text(self.htpasswd))}{name}:{hashed}\n")
+            _replace(self.htpasswd, f"{_with_line_end(_text(self.htpasswd))}{name}:{hashed}\n")
 
     def remove(self, name: str) -> None:
-        """Raises NotFound, or Invalid when a file cannot be written."""
+        """Remove a user from both files. Raises NotFound, or Invalid if a file cannot be written."""
         with _locked(self.htpasswd):
             hashes, people = self.hashes(), self.people()
             if name not in hashes and name not in people:
@@ -63,23 +63,24 @@ class UserFiles(Struct, frozen=True):
                 _replace(self.users, users)
 
     def _check_users(self, text: str, wanted: Mapping[str, Person]) -> None:
-        """Before anything is written: the new text says of everybody what it should."""
+        """Check, before anything is written, that the new text means what it should."""
         if parse_users(text, self.users) != wanted:
-            raise Invalid(f"{self.users} is written in a way that this command cannot change; use an editor.")
+            raise Invalid(f"This command cannot change {self.users} in its present form; use an editor.")
 
 
 def check_name(name: str) -> None:
-    """Raise Invalid for a name that cannot stand in the files or in an HTTP header."""
-    if not _is_plain(name) or len(name) > _LONGEST_NAME or name[0] in "#;" or any(mark in name for mark in ":[]"):
-        raise Invalid(f"A user's name is 1 to {_LONGEST_NAME} visible characters without ':', '[' or ']'.")
+    """Raise Invalid for a name that the files or an HTTP header cannot carry."""
+    has_separator = any(character in name for character in ":[]")
+    if not _is_plain(name) or len(name) > _MAX_NAME_LENGTH or name[0] in "#;" or has_separator:
+        raise Invalid(f"A user's name must be 1 to {_MAX_NAME_LENGTH} visible characters without ':', '[' or ']'.")
 
 
 def check_rights(person: Person) -> None:
-    """Raise Invalid for a project or a role that cannot stand in the users file."""
+    """Raise Invalid for a project or a role that the users file cannot carry."""
     if person.project is not None and not _is_plain(person.project):
-        raise Invalid("A project's id is visible characters without spaces around them.")
+        raise Invalid("A project's id must have visible characters only, and no spaces around them.")
     if not all(_is_plain(role) and "," not in role for role in person.roles):
-        raise Invalid("A role is visible characters without a comma; give --role once for each.")
+        raise Invalid("A role must have visible characters only, and no comma; repeat --role for several roles.")
 
 
 def _is_plain(text: str) -> bool:
@@ -90,7 +91,7 @@ def _text(file: Path) -> str:
     return read_text(file) if file.exists() else ""
 
 
-def _line_ended(text: str) -> str:
+def _with_line_end(text: str) -> str:
     return text if not text or text.endswith("\n") else text + "\n"
 
 
@@ -104,15 +105,15 @@ def _section(name: str, person: Person) -> str:
 
 
 def _without_section(text: str, name: str) -> str:
-    """A comment stays wherever it stands: the last one before a header is about the next user."""
-    kept, inside = [], False
+    """The text without a user's section, but with its comments: the last may be about the next user."""
+    lines, in_section = [], False
     for line in text.split("\n"):
         header = _HEADER.match(line)
         if header:
-            inside = header["header"] == name
-        if not inside or line.lstrip().startswith(("#", ";")):
-            kept.append(line)
-    return _line_ended("\n".join(kept))
+            in_section = header["header"] == name
+        if not in_section or line.lstrip().startswith(("#", ";")):
+            lines.append(line)
+    return _with_line_end("\n".join(lines))
 
 
 def _without_line(text: str, name: str) -> str:
@@ -121,7 +122,7 @@ def _without_line(text: str, name: str) -> str:
 
 @contextmanager
 def _locked(file: Path) -> Iterator[None]:
-    """One change at a time: of two at once, the second would be made to what the first has replaced."""
+    """Allow one change at a time; a second one would be based on a text that the first replaces."""
     try:
         folder = os.open(file.resolve().parent, os.O_RDONLY)
     except OSError as error:
@@ -134,10 +135,10 @@ def _locked(file: Path) -> Iterator[None]:
 
 
 def _replace(file: Path, text: str) -> None:
-    """Put the text in the file's place in one step."""
+    """Replace the file by the text in one step."""
     target = file.resolve()
     try:
-        with replaced(target) as stream:
+        with replacing(target) as stream:
             stream.write(text.encode())
             _set_rights(stream.fileno(), target)
     except OSError as error:
@@ -145,14 +146,15 @@ def _replace(file: Path, text: str) -> None:
 
 
 def _set_rights(handle: int, target: Path) -> None:
-    """A new file is its maker's alone. An old one keeps its owner and what its group may read: the server, which may
-    run as another user than who types this, must find it readable.
+    """Make a new file readable by its owner only; give a replaced file the owner and group rights of the old one.
+
+    The server may run as another user than the one who runs the command, and must be able to read the file.
     """
     if not target.exists():
         os.fchmod(handle, 0o600)
         return
-    found = target.stat()
-    mine = os.fstat(handle)
-    if (found.st_uid, found.st_gid) != (mine.st_uid, mine.st_gid):
-        os.fchown(handle, found.st_uid, found.st_gid)
-    os.fchmod(handle, stat.S_IMODE(found.st_mode) & 0o640 | 0o600)
+    old = target.stat()
+    new = os.fstat(handle)
+    if (old.st_uid, old.st_gid) != (new.st_uid, new.st_gid):
+        os.fchown(handle, old.st_uid, old.st_gid)
+    os.fchmod(handle, stat.S_IMODE(old.st_mode) & 0o640 | 0o600)

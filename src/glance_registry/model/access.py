@@ -66,8 +66,10 @@ def identified(user: str | None, project: str | None, roles: frozenset[str], wri
 
 
 def check_may_write(caller: Caller) -> None:
-    """Raise Forbidden for a caller that may change nothing at all: "without identity: read-only". Whoever acts for
-    no project owns nothing, and a new image would be nobody's."""
+    """Raise Forbidden for a caller that may change nothing at all: "without identity: read-only".
+
+    A caller without a project owns nothing, and a new image would have no owner.
+    """
     if not caller.writer and caller.project is None:
         raise Forbidden("Read-only access: changing images needs an identity with a project.")
 
@@ -126,8 +128,10 @@ def may_see_locations(caller: Caller) -> bool:
 
 
 def check_may_see_locations(caller: Caller) -> None:
-    """Raise Forbidden unless the caller, or the service that calls for it, is told where the bytes of every image
-    that the caller sees lie."""
+    """Raise Forbidden unless the caller may read the locations of every image that it sees.
+
+    A service that calls for a user may do so, too.
+    """
     if not (may_see_locations(caller) or caller.service):
         raise Forbidden("Only API servers, services and admins are told where an image's bytes lie.")
 

@@ -55,8 +55,10 @@ class RemoveTag(_Tagged, frozen=True):
 
 
 class SetProperty(_Tagged, frozen=True):
-    """Set a property. Raises Conflict when it exists, or does not, against `exists`. Not every client is shown one
-    without a value: that counts as both."""
+    """Set a property. Raises Conflict when it exists, or does not, against `exists`.
+
+    One that is null counts as both, since not every client is shown it.
+    """
 
     name: str
     value: str | None

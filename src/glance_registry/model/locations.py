@@ -35,8 +35,10 @@ _HEX = re.compile(r"[0-9a-fA-F]+")
 
 
 class GivenLocation(Struct, frozen=True, kw_only=True):
-    """A location as a client gives it: `claims` maps size, checksum, os_hash_algo and os_hash_value, as far as they
-    are given, to what the bytes there are."""
+    """A location as a client gives it.
+
+    `claims` maps size, checksum, os_hash_algo and os_hash_value, as far as given, to what the bytes are said to be.
+    """
 
     url: str
     metadata: Mapping[str, Any] = {}

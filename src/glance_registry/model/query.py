@@ -18,8 +18,10 @@ TAG = ""
 
 
 class Sort(Struct, frozen=True):
-    """Order by `key`, then by those in `then`, (key, descending) each; ties break on created_at, then id, in the
-    direction of `key`."""
+    """Order by `key`, then by those in `then`: (key, descending) each.
+
+    Ties are broken by created_at, then id, in the direction of `key`.
+    """
 
     key: str = "created_at"
     descending: bool = True

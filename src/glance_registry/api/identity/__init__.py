@@ -7,9 +7,9 @@ from glance_registry.api.request import Request
 from glance_registry.model.access import ANYONE_IS_ADMIN, Caller
 
 Identify = Callable[[Request], Awaitable[Caller]]
-"""Finds the caller of a request. Raises Unauthorized, Forbidden or Unavailable; never lets anybody in by mistake."""
+"""Finds the caller of a request. Raises Unauthorized, Forbidden or Unavailable."""
 
 
-async def anyone(request: Request) -> Caller:  # noqa: ARG001 - the shape of Identify
-    """Mode none: whoever reaches the port is an admin."""
+async def anyone(request: Request) -> Caller:  # noqa: ARG001 - the signature of Identify
+    """Mode none: everybody who reaches the port is an admin."""
     return ANYONE_IS_ADMIN

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two files behind mode http_basic, read: names with hashes of passwords, and each user's project and roles."""
+"""Reads the two files of mode http_basic: password hashes, and users with project and roles."""
 
 import configparser
 import logging
@@ -9,43 +9,43 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from glance_registry.api.identity.passwords import STRANGER, decoy_of, kind_of
+from glance_registry.api.identity.passwords import DUMMY_HASH, dummy_hash_like, kind_of
 from glance_registry.model.errors import IdentityUnavailable, Invalid
 
 log = logging.getLogger(__name__)
 
-LOOK_EVERY_SECONDS = 1
+CHECK_INTERVAL_SECONDS = 1
 _OPTIONS = {"project", "roles"}
 
 
 class Person(Struct, frozen=True, kw_only=True):
-    """What the users file says of a user."""
+    """A user's section in the users file."""
 
     project: str | None = None
     roles: frozenset[str] = frozenset()
 
 
-NOBODY_IN_PARTICULAR = Person()
-"""A user who has a password and no section: authenticated, no project, no roles."""
+NO_RIGHTS = Person()
+"""A user with a password but no section is authenticated and has no project and no roles."""
 
 
 class Accounts(Struct, frozen=True, kw_only=True):
-    """Both files, as they were at one moment. All hashes are of accepted kinds."""
+    """The contents of both files. All hashes have accepted kinds."""
 
     hashes: Mapping[str, str]
     people: Mapping[str, Person]
-    decoys: tuple[str, ...]
+    dummy_hashes: tuple[str, ...]
 
     def hash_for(self, name: str) -> str:
-        """The user's hash; for an unknown name one that no password fits.
+        """The user's hash; for an unknown name a dummy that no password matches.
 
-        Its cost is that of some user's hash, the same one each time, so that the time to an answer tells no names.
+        Checking the dummy takes as long as some user's hash, so that the time of an answer does not reveal names.
         """
-        return self.hashes.get(name) or self.decoys[hash(name) % len(self.decoys)]
+        return self.hashes.get(name) or self.dummy_hashes[hash(name) % len(self.dummy_hashes)]
 
 
 def read_accounts(htpasswd_file: Path, users_file: Path) -> Accounts:
-    """Raises Invalid, naming the file and the user but never a hash."""
+    """Read both files. Raises Invalid with the names of the file and the user, but never a hash."""
     hashes = parse_htpasswd(read_text(htpasswd_file), htpasswd_file)
     for name, hashed in hashes.items():
         if kind_of(hashed) is None:
@@ -56,14 +56,14 @@ def read_accounts(htpasswd_file: Path, users_file: Path) -> Accounts:
     return Accounts(
         hashes=hashes,
         people=parse_users(read_text(users_file), users_file),
-        decoys=tuple(decoy_of(hashed) for hashed in hashes.values()) or (STRANGER,),
+        dummy_hashes=tuple(dummy_hash_like(hashed) for hashed in hashes.values()) or (DUMMY_HASH,),
     )
 
 
 def read_text(file: Path) -> str:
-    """Raises Invalid for a file that cannot be read or is not UTF-8."""
+    """The text of a file. Raises Invalid if it cannot be read or is not UTF-8."""
     try:
-        # Not read_text: whoever writes the file again must find the ends of its lines as they were.
+        # Not Path.read_text, which would change line ends, and the command `user` writes the text back.
         return file.read_bytes().decode()
     except OSError as error:
         raise Invalid(f"{file} cannot be read: {error.strerror}.") from None
@@ -72,23 +72,29 @@ def read_text(file: Path) -> str:
 
 
 def parse_htpasswd(text: str, file: Path) -> dict[str, str]:
-    """Names and hashes, of whatever kind. Raises Invalid for a line that is neither `name:hash` nor a comment."""
+    """Names and hashes of any kind.
+
+    Raises Invalid for a line that is neither `name:hash` nor a comment.
+    """
     hashes: dict[str, str] = {}
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip() or line.startswith("#"):
             continue
         name, colon, hashed = line.rstrip().partition(":")
         if not (name and colon and hashed):
-            raise Invalid(f"{file}: line {number} is not of the form name:hash.")
+            raise Invalid(f"{file}: line {number} does not have the form name:hash.")
         if name in hashes:
-            raise Invalid(f"{file}: user '{name}' is there twice.")
+            raise Invalid(f"{file}: user '{name}' occurs twice.")
         hashes[name] = hashed
     return hashes
 
 
 def parse_users(text: str, file: Path) -> dict[str, Person]:
-    """Raises Invalid for what is not INI, comes twice, or is an option that a user does not have."""
-    # `default_section`: a section [DEFAULT] must not hand its roles to everybody.
+    """Users and their sections.
+
+    Raises Invalid for text that is not INI, and for repeated or unknown options.
+    """
+    # Without `default_section`, a section [DEFAULT] would give its roles to all users.
     parser = configparser.ConfigParser(interpolation=None, default_section="")
     try:
         parser.read_string(text, source=str(file))
@@ -98,7 +104,7 @@ def parse_users(text: str, file: Path) -> dict[str, Person]:
     for name in parser.sections():
         options = dict(parser.items(name))
         if unknown := options.keys() - _OPTIONS:
-            raise Invalid(f"{file}: user '{name}' has an option that does not exist: {', '.join(sorted(unknown))}.")
+            raise Invalid(f"{file}: user '{name}' has an unknown option: {', '.join(sorted(unknown))}.")
         roles = options.get("roles", "").replace("\n", ",").split(",")
         people[name] = Person(
             project=options.get("project") or None,
@@ -108,41 +114,44 @@ def parse_users(text: str, file: Path) -> dict[str, Person]:
 
 
 def _first_line(error: configparser.Error) -> str:
-    # The lines after it quote the file.
+    # Further lines quote the file, which may have secrets.
     return str(error).partition("\n")[0]
 
 
 class WatchedAccounts:
-    """The accounts as the files have them now, looked at once a second at most. Raises Invalid for broken ones."""
+    """The accounts in the files, read again when a file changes.
+
+    Raises Invalid for broken files.
+    """
 
     version: int = 0
-    """How often the files were read again."""
+    """Number of times that the files were read again."""
 
     def __init__(self, htpasswd_file: Path, users_file: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._files = (htpasswd_file, users_file)
         self._clock = clock
-        self._looked_at = clock()
+        self._checked_at = clock()
         self._stamp = self._stamp_now()
         self._accounts: Accounts | None = read_accounts(*self._files)
         self._cause = ""
 
     def current(self) -> Accounts:
-        """Raises IdentityUnavailable for as long as a file cannot be used: then nobody is let in."""
-        if self._clock() - self._looked_at >= LOOK_EVERY_SECONDS:
-            self._looked_at = self._clock()
-            self._look()
+        """The accounts now. Raises IdentityUnavailable while a file cannot be used."""
+        if self._clock() - self._checked_at >= CHECK_INTERVAL_SECONDS:
+            self._checked_at = self._clock()
+            self._check_files()
         if self._accounts is None:
             unavailable = IdentityUnavailable("The registry cannot read its list of users now; try again later.")
             unavailable.add_note(self._cause)  # For the log alone: it names files and users.
             raise unavailable
         return self._accounts
 
-    def _look(self) -> None:
+    def _check_files(self) -> None:
         try:
             stamp = self._stamp_now()
             if self._accounts is not None and stamp == self._stamp:
                 return
-            # The stamp is older than what is read: a change in between shows at the next look.
+            # The stamp is taken first, so a change during the reading is noticed at the next check.
             self._stamp, self._accounts = stamp, read_accounts(*self._files)
         except Invalid as error:
             self._accounts, self._cause = None, str(error)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How often somebody may be wrong: a table of failed attempts, by address and user name.
+"""A table of failed logins by address and user name, which delays further attempts.
 
-A name has no limit over all addresses: anybody could lock its user out by sending wrong passwords.
+There is no limit for a name over all addresses: anybody could lock that user out by sending wrong passwords.
 """
 
 from collections import OrderedDict
@@ -10,16 +10,16 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
-MAX_WRONG_AT_ONCE = 5
-"""Wrong passwords for one name from one address, after which each further one costs a wait."""
-MAX_WAIT_SECONDS = 60
-FORGOTTEN_SECONDS = 900
-MAX_GUESSERS = 10_000
-"""Addresses with names that the table holds; the one that was wrong longest ago is forgotten first."""
+MAX_FREE_FAILURES = 5
+"""Wrong passwords for one name from one address before further ones are delayed."""
+MAX_DELAY_SECONDS = 60
+FORGET_AFTER_SECONDS = 900
+MAX_SOURCES = 10_000
+"""Limit of the table. The source whose last failure is oldest is removed first."""
 
 
 class Source(NamedTuple):
-    """Where an attempt comes from."""
+    """The address and the user name of an attempt."""
 
     address: str
     name: str
@@ -32,7 +32,7 @@ class _Failures(Struct):
 
 
 class Guesses:
-    """Failed attempts of one process."""
+    """The failed attempts that one process has seen."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -42,23 +42,23 @@ class Guesses:
         return len(self._table)
 
     def seconds_to_wait(self, source: Source) -> float:
-        """How long attempts from there are refused; 0: they are not."""
+        """How long further attempts are refused; 0 if they are not."""
         failures = self._table.get(source)
         return max(0.0, failures.until - self._clock()) if failures else 0.0
 
     def count_failure(self, source: Source) -> None:
         now = self._clock()
         failures = self._table.pop(source, None)
-        if failures is None or now - failures.last > FORGOTTEN_SECONDS:
+        if failures is None or now - failures.last > FORGET_AFTER_SECONDS:
             failures = _Failures()
         failures.count, failures.last = failures.count + 1, now
-        if failures.count >= MAX_WRONG_AT_ONCE:
-            # The power is cut before it is taken: a count has no limit.
-            failures.until = now + min(MAX_WAIT_SECONDS, 2 ** min(failures.count - MAX_WRONG_AT_ONCE, 10))
+        if failures.count >= MAX_FREE_FAILURES:
+            # The exponent is limited first, because a count has no limit.
+            failures.until = now + min(MAX_DELAY_SECONDS, 2 ** min(failures.count - MAX_FREE_FAILURES, 10))
         self._table[source] = failures
-        if len(self._table) > MAX_GUESSERS:
+        if len(self._table) > MAX_SOURCES:
             self._table.popitem(last=False)
 
     def forget(self, source: Source) -> None:
-        """It was right."""
+        """Remove the failures of a source after a correct password."""
         self._table.pop(source, None)

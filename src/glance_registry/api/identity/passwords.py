@@ -1,36 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hashes of passwords: which kinds are accepted, and whether a password fits one. Both libraries let other threads run.
+"""Password hashes: the accepted kinds, and checking a password.
 
-Sources: RFC 9106 for argon2; bcrypt hashes are those of Apache's `htpasswd -B` and of OpenBSD.
+Both libraries release the GIL. Sources: RFC 9106 for argon2; bcrypt hashes of Apache's `htpasswd -B` and OpenBSD.
 """
 
 import re
 
-# bcrypt reads 72 bytes and no more: two passwords that differ later would be the same.
-BCRYPT_BYTES = 72
+# bcrypt reads only 72 bytes, so passwords that differ later would be equal.
+MAX_BCRYPT_BYTES = 72
 
 _BCRYPT = re.compile(r"\$2[aby]\$(?:0[4-9]|[12]\d|3[01])\$[./A-Za-z0-9]{53}")
 _ARGON2 = re.compile(r"\$(argon2id|argon2i|argon2d)\$v=\d+\$m=\d+,t=\d+,p=\d+\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]+")
 
-# The hash of nothing, with the parameters of new_hash: what an empty file compares an unknown name's password with.
-STRANGER = "$argon2id$v=19$m=65536,t=3,p=4$" + "A" * 22 + "$" + "A" * 43
+# Matches no password; has the parameters of new_hash. It is used for unknown names if the file is empty.
+DUMMY_HASH = "$argon2id$v=19$m=65536,t=3,p=4$" + "A" * 22 + "$" + "A" * 43
 
 
 def kind_of(hashed: str) -> str | None:
-    """bcrypt, argon2id, argon2i or argon2d; None for any other kind, which is not accepted."""
+    """bcrypt, argon2id, argon2i or argon2d; None for a kind that is not accepted."""
     if _BCRYPT.fullmatch(hashed):
         return "bcrypt"
     found = _ARGON2.fullmatch(hashed)
     return found[1] if found else None
 
 
-def fits(hashed: str, password: bytes) -> bool:
-    """Whether this is the password; slow on purpose. The hash is of an accepted kind."""
+def verify(hashed: str, password: bytes) -> bool:
+    """Whether the password matches a hash of an accepted kind; slow on purpose."""
     if kind_of(hashed) == "bcrypt":
         import bcrypt
 
-        # A longer password takes as long as a wrong one.
-        return bcrypt.checkpw(password[:BCRYPT_BYTES], hashed.encode()) and len(password) <= BCRYPT_BYTES
+        # A longer password is wrong, but takes as long.
+        return bcrypt.checkpw(password[:MAX_BCRYPT_BYTES], hashed.encode()) and len(password) <= MAX_BCRYPT_BYTES
     from argon2 import PasswordHasher
     from argon2.exceptions import InvalidHashError, VerificationError
 
@@ -40,8 +40,8 @@ def fits(hashed: str, password: bytes) -> bool:
         return False
 
 
-def decoy_of(hashed: str) -> str:
-    """A hash that takes as long as this one and that no password fits."""
+def dummy_hash_like(hashed: str) -> str:
+    """A hash that no password matches and that takes as long to check as this one."""
     if kind_of(hashed) == "bcrypt":
         return hashed[:-31] + "." * 31
     start, _, digest = hashed.rpartition("$")

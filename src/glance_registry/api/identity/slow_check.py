@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checks of credentials that are too slow for the event loop: run in threads, shared by all who wait, remembered.
+"""Runs slow checks of credentials in threads, shares running ones, and caches results.
 
-Whoever sends wrong credentials, or many, waits for themselves: credentials that passed lately are checked before
-others, of the others each address has its turn, and each address and user has a limit.
+Wrong or many credentials delay only their sender. Credentials that passed before are checked first. The others are
+checked address by address in turn, with a limit for each address and user.
 """
 
 import asyncio
@@ -25,39 +25,42 @@ from glance_registry.model.errors import IdentityUnavailable, Unauthorized
 
 Found = TypeVar("Found")
 
-REMEMBERED_AT_MOST = 1000
-WAITING_AT_MOST = 500
-"""Checks that run or wait for a thread. Guessing passwords must not fill the memory."""
-MAX_WAITING_OF_ADDRESS = 32
-MAX_WAITING_OF_USER = 4
-"""Checks that run or wait for one name from one address."""
+MAX_REMEMBERED = 1000
+MAX_CHECKS = 500
+"""Checks that run or wait for a thread; guessed passwords must not fill the memory."""
+MAX_CHECKS_PER_ADDRESS = 32
+MAX_CHECKS_PER_USER = 4
+"""Checks for one name from one address that run or wait."""
 MAX_KNOWN = 10_000
-"""Digests of credentials that passed, by which they are known when they come again."""
-PATIENCE_SECONDS = 30
-"""How long one request waits for its check."""
+"""Digests of credentials that passed, which are checked first when they come again."""
+MAX_WAIT_SECONDS = 30
+"""How long a request waits for its check."""
 
 
 class Passed(Struct, Generic[Found], frozen=True):
-    """What a check has found, and for how many seconds that is true at most."""
+    """The result of a check, and for how many seconds it is valid at most."""
 
     found: Found
     seconds: float = math.inf
 
 
-class _Kept(Struct, Generic[Found], frozen=True):
+class _Result(Struct, Generic[Found], frozen=True):
     found: Found
     until: float
 
 
 class _Check(Struct, Generic[Found], eq=False):
-    """A check that runs or waits. `source` is None when it is not limited: nobody is, or its secret is known."""
+    """A check that runs or waits.
+
+    `source` is None if it has no limit: the mode has none, or the secret is known.
+    """
 
     secret: bytes
-    """Its digest."""
+    """The digest of the credentials."""
     version: bytes
     run: Callable[[], Passed[Found]]
     result: asyncio.Future[Passed[Found]]
-    asked_at: float
+    requested_at: float
     source: Source | None
     requests: int = 0
     running: bool = False
@@ -68,9 +71,10 @@ class _Check(Struct, Generic[Found], eq=False):
 
 
 class SlowChecks(Generic[Found]):
-    """The checks of one process. Only what passed is remembered, under a keyed digest of its secret, never the secret.
+    """The checks of one process.
 
-    The key is random and this process's own: make one of these in each worker. No thread starts before a check does.
+    Only good results are cached, under a keyed digest of the secret. The key is random, so each worker needs its own
+    object. No thread starts before the first check.
     """
 
     def __init__(self, seconds: float, threads: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -79,41 +83,41 @@ class SlowChecks(Generic[Found]):
         self._idle = threads
         self._clock = clock
         self._key = secrets.token_bytes(32)
-        self._kept: dict[bytes, _Kept[Found]] = {}
+        self._results: dict[bytes, _Result[Found]] = {}
         self._known: OrderedDict[bytes, None] = OrderedDict()
         self._checks: dict[bytes, _Check[Found]] = {}
         self._queue = FairQueue[_Check[Found]]()
-        self._of_address = Counter[str]()
-        self._of_source = Counter[Source]()
+        self._by_address = Counter[str]()
+        self._by_source = Counter[Source]()
         self._guesses = Guesses(clock)
 
     async def run(
         self, secret: bytes, check: Callable[[], Passed[Found]], source: Source | None = None, version: bytes = b""
     ) -> Found:
-        """What the check of this secret finds, or found a moment ago with the same version of what it is compared with.
+        """The result of the check of this secret, or the cached one if `version` is the same.
 
-        Raises what the check raises; TooManyAttempts when the source is to wait, unless its secret passed before; and
-        IdentityUnavailable when too many others wait for theirs.
+        Raises what the check raises; TooManyAttempts if the source must wait, unless the secret passed before;
+        IdentityUnavailable if too many others wait.
         """
         digest = hmac.digest(self._key, secret, "sha256")
-        kept = self._kept.get(digest + version)
-        if kept is not None and self._clock() < kept.until:
-            return kept.found
+        result = self._results.get(digest + version)
+        if result is not None and self._clock() < result.until:
+            return result.found
         running = self._checks.get(digest + version)
         if running is None:
             known = digest in self._known
             running = self._admit(_Check(digest, version, check, _future(), self._clock(), None if known else source))
         running.requests += 1
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                # Shielded: others may wait for the same check when this request's client has gone.
+            async with asyncio.timeout(MAX_WAIT_SECONDS):
+                # Shielded, because others may wait for the same check when this client has gone.
                 found = (await asyncio.shield(running.result)).found
         except TimeoutError:
-            raise IdentityUnavailable("Finding out who calls took too long; try again later.") from None
+            raise IdentityUnavailable("Checking the credentials took too long; try again later.") from None
         finally:
             running.requests -= 1
             if not running.requests and not running.running:
-                self._drop(running)
+                self._abandon(running)
         if source is not None:
             self._remember_secret(digest, source)
         return found
@@ -122,17 +126,17 @@ class SlowChecks(Generic[Found]):
         source = check.source
         if source is not None:
             self._refuse_too_many(source)
-        # Checks of known secrets are at most as many as these.
-        if len(self._checks) >= WAITING_AT_MOST and check.secret not in self._known:
-            self._make_room(source)
+        # Known secrets need no limit here: their number is limited by MAX_KNOWN.
+        if len(self._checks) >= MAX_CHECKS and check.secret not in self._known:
+            self._displace(source)
         self._checks[check.key] = check
         if check.secret in self._known:
             self._queue.add_first(check)
         else:
             self._queue.add(check, source.address if source else "")
         if source is not None:
-            self._of_address[source.address] += 1
-            self._of_source[source] += 1
+            self._by_address[source.address] += 1
+            self._by_source[source] += 1
         self._start_next()
         return check
 
@@ -140,11 +144,11 @@ class SlowChecks(Generic[Found]):
         seconds = self._guesses.seconds_to_wait(source)
         if seconds > 0:
             raise TooManyAttempts("Too many wrong passwords; try again later.", math.ceil(seconds))
-        if self._of_source[source] >= MAX_WAITING_OF_USER or self._of_address[source.address] >= MAX_WAITING_OF_ADDRESS:
+        if self._by_source[source] >= MAX_CHECKS_PER_USER or self._by_address[source.address] >= MAX_CHECKS_PER_ADDRESS:
             raise TooManyAttempts("Too many passwords from this address are being checked; try again later.", 1)
 
-    def _make_room(self, source: Source | None) -> None:
-        """Give up a check of the address that has the most, if that is another one's."""
+    def _displace(self, source: Source | None) -> None:
+        """Drop a check of the address with the most checks, if that is another address."""
         dropped = self._queue.drop_newest_of_largest(source.address if source else "")
         if dropped is not None:
             self._forget(dropped)
@@ -159,9 +163,9 @@ class SlowChecks(Generic[Found]):
             self._idle -= 1
             check.running = True
             running = asyncio.get_running_loop().run_in_executor(self._threads, check.run)
-            running.add_done_callback(partial(self._end, check))
+            running.add_done_callback(partial(self._finish, check))
 
-    def _end(self, check: _Check[Found], ended: asyncio.Future[Passed[Found]]) -> None:
+    def _finish(self, check: _Check[Found], ended: asyncio.Future[Passed[Found]]) -> None:
         self._idle += 1
         self._forget(check)
         error = None if ended.cancelled() else ended.exception()
@@ -174,12 +178,12 @@ class SlowChecks(Generic[Found]):
                     self._guesses.count_failure(check.source)
             check.result.set_exception(error)
         else:
-            self._remember(check, ended.result())
+            self._store(check, ended.result())
             check.result.set_result(ended.result())
         self._start_next()
 
-    def _drop(self, check: _Check[Found]) -> None:
-        """All who waited for it have gone."""
+    def _abandon(self, check: _Check[Found]) -> None:
+        """Remove a check whose requests have all gone."""
         if check.source is not None and not check.result.done():
             self._queue.remove(check, check.source.address)
             self._forget(check)
@@ -188,17 +192,17 @@ class SlowChecks(Generic[Found]):
     def _forget(self, check: _Check[Found]) -> None:
         del self._checks[check.key]
         if check.source is not None:
-            self._of_address -= Counter([check.source.address])  # What comes to 0 leaves the table.
-            self._of_source -= Counter([check.source])
+            self._by_address -= Counter([check.source.address])  # Subtraction removes counts of 0.
+            self._by_source -= Counter([check.source])
 
-    def _remember(self, check: _Check[Found], passed: Passed[Found]) -> None:
-        self._kept.pop(check.key, None)
+    def _store(self, check: _Check[Found], passed: Passed[Found]) -> None:
+        self._results.pop(check.key, None)
         seconds = min(self._seconds, passed.seconds)
         if seconds > 0:
-            self._kept[check.key] = _Kept(passed.found, check.asked_at + seconds)
-        if len(self._kept) > REMEMBERED_AT_MOST:
-            # A dictionary keeps its order, so this is the one that was checked longest ago.
-            del self._kept[next(iter(self._kept))]
+            self._results[check.key] = _Result(passed.found, check.requested_at + seconds)
+        if len(self._results) > MAX_REMEMBERED:
+            # The first key of a dictionary is the oldest one.
+            del self._results[next(iter(self._results))]
 
     def _remember_secret(self, secret: bytes, source: Source) -> None:
         self._guesses.forget(source)
@@ -209,7 +213,7 @@ class SlowChecks(Generic[Found]):
 
 
 def _future() -> asyncio.Future[Any]:
-    """A result whose error is nobody's when nobody waits for it any more."""
+    """A future that logs no error if nobody waits for it."""
     future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     future.add_done_callback(lambda result: result.cancelled() or result.exception())
     return future

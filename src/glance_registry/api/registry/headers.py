@@ -39,8 +39,8 @@ _NEEDS_ENCODING = re.compile(r"[\x00-\x1f\x7f]|^\s|\s$")
 def image_headers(shown: wire.ShownImage, json_bytes: int) -> list[Header]:
     """The headers of an image whose JSON has so many bytes.
 
-    Too many or too long properties are left out and counted in `x-image-meta-properties-omitted`; so is one whose name
-    differs from another's only in case, since a header's name has none.
+    Properties that are too many or too long are left out and counted in `x-image-meta-properties-omitted`. So is a
+    property whose name differs from another one only in case, because header names have no case.
     """
     encoded: list[bytes] = []
     headers = [

@@ -214,8 +214,10 @@ def _properties(given: Any) -> dict[str, str | None]:
 
 
 def _property_text(name: str, value: str | float | None) -> str | None:
-    """A property's value as it is kept. Raises Invalid for a number that may have been rounded when it was read, or
-    has more than 64 bits."""
+    """A property's value as it is stored.
+
+    Raises Invalid for a number that may have been rounded when it was read, or that has more than 64 bits.
+    """
     if value is None or isinstance(value, str):
         return value
     if abs(value) >= EXACT if isinstance(value, float) else value.bit_length() > 64:

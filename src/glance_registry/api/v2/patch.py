@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A PATCH's body becomes changes. Two forms are spoken, told apart by the Content-Type:
+"""Makes changes of the body of a PATCH.
+
+The Content-Type tells which of two forms it has:
 
 - v2.1: `[{"op": "replace", "path": "/name", "value": "x"}]` (a part of RFC 6902)
-- v2.0: `[{"replace": "/name", "value": "x"}]` (its draft 4); there `add` is only for what is not there yet
+- v2.0: `[{"replace": "/name", "value": "x"}]` (its draft 4); there `add` is only for what does not exist yet
 """
 
 import re

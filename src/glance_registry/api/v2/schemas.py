@@ -168,8 +168,10 @@ class Schemas:
 
 
 def load_schemas(file: str) -> Schemas:
-    """The schemas with the properties that a file defines: a mapping of names to schemas, alone or under
-    `properties` beside `required`. No file: none. Raises Invalid."""
+    """The schemas with the properties that a file defines, if one is given. Raises Invalid.
+
+    The file maps names to schemas, alone or under `properties` beside `required`.
+    """
     if not file:
         return _of_no_file()
     where = f"[images] schema_file: {file}"

@@ -96,8 +96,10 @@ def read_new(body: bytes, offer: Offer) -> dict[str, Any]:
 
 
 def as_property(name: str, value: Any) -> str | None:
-    """A property's value that its schema allows, as it is kept. Raises Invalid for what the Registry API would show as
-    something else: an operator's schema may have numbers, too."""
+    """A property's value as it is stored, after its schema allowed it.
+
+    Raises Invalid for a value that the Registry API would show as another one: an operator's schema may allow numbers.
+    """
     if value is None or isinstance(value, str):
         return value
     raise Invalid(f"Property '{name}' must be a string.")
@@ -128,8 +130,11 @@ def read_decision(body: bytes) -> str:
 
 
 def shown_json(image: Image, offer: Offer) -> bytes:
-    """The image as it is sent. A property that has a field's name (the Registry API knows fewer) is not shown, nor is
-    one without a value, unless its schema allows null: clients take any other for a string."""
+    """The image as it is sent.
+
+    A property with the name of a field is not shown; the Registry API has fewer fields and allows it. A null property
+    is shown only if its schema allows null, because clients take any other for a string.
+    """
     path = "/v2/images/" + image.id
     fields: dict[str, Any] = {
         "id": image.id,

@@ -31,8 +31,11 @@ class Derived(Struct, frozen=True):
         return set() if allowed and row[_DELETED_AT] is not None else allowed
 
     def allowed(self, row: Sequence[Any]) -> set[Entry] | None:
-        """The entries that a row may have. Those of a deleted image are not wrong: older releases left them, with
-        the properties that they are of, and a purge removes both."""
+        """The entries that a row may have.
+
+        Entries of a deleted image are not wrong: older releases left them together with its properties, and a purge
+        removes both.
+        """
         try:
             stored = as_stored(row)
         except (MsgspecError, ValueError, TypeError, OverflowError):

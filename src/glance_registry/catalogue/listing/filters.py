@@ -84,8 +84,11 @@ def _parameter(value: Any) -> Any:
 
 
 def clauses(conditions: Conditions, *leads: str | int | None) -> list[ColumnElement[bool]]:
-    """All conditions but that on life; only those on the fields in `leads` may choose the index that is walked. When
-    a lead is the number of a property, the caller walks along that."""
+    """All conditions but that on deletion.
+
+    Only those on the fields in `leads` may choose the index. A lead that is the number of a property means that the
+    caller reads along its index.
+    """
     found: list[ColumnElement[bool]] = []
     if conditions.hidden is not None:
         hidden = images.c.os_hidden if HIDDEN in leads else unindexed(images.c.os_hidden)
@@ -129,8 +132,10 @@ def property_is(i: int, rows: FromClause = image_properties) -> ColumnElement[bo
 
 
 def _has_property(i: int) -> ColumnElement[bool]:
-    """Whether an image has the i-th property: asked of one image after the other, as a walk comes to it. Without the
-    offset PostgreSQL would first collect all images that have it."""
+    """Whether an image has the i-th property, tested for one image after the other.
+
+    Without the offset PostgreSQL would first collect all images that have it.
+    """
     rows = image_properties.alias()
     found = select(rows.c.image_number).where(
         property_is(i, rows), rows.c.created_at == images.c.created_at, rows.c.image_number == images.c.number

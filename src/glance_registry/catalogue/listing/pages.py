@@ -72,8 +72,11 @@ _BOUNDED = ("size", *_TIMES)
 
 
 class Way(Struct, frozen=True):
-    """How a page is read: along the index of the field `lead` or of the property number `lead`, or from `gathered`,
-    which meet the condition `lead`."""
+    """How a page is read.
+
+    Along the index of the field `lead`, or of the property number `lead`; or from the numbers `gathered`, which meet
+    the condition `lead`.
+    """
 
     lead: str | int | None = None
     gathered: bool = False
@@ -133,9 +136,11 @@ def _marker(connection: Connection, query: Query, caller: Caller) -> Sequence[An
 
 
 def _without_fixed_key(query: Query, place: Sequence[Any] | None) -> tuple[Query, Sequence[Any] | None] | None:
-    """The same question in the default order, when a filter lets images of one value of the sort key through alone:
-    then any index may lead to the page. The marker may have another value: then all of these images come after it,
-    which is a page without a marker, or none does, and nothing is left to ask."""
+    """The same query in the default order, if a filter allows only one value of the sort key.
+
+    Then any index may lead to the page. If the marker has another value, either all of these images come after it,
+    which is a page without a marker, or none does, and there is nothing to read.
+    """
     fixed = [wanted.value for wanted in query.filters if (wanted.field, wanted.operator) == (query.sort.key, "eq")]
     if not fixed or query.sort.then or query.sort.key in ("created_at", "id"):
         return query, place
@@ -181,8 +186,10 @@ def _leading_filter(query: Query) -> str | None:
 
 @lru_cache(maxsize=256)
 def _probes(conditions: Conditions, by_default: bool, most: int) -> list[tuple[str | None, Prepared]]:
-    """For each condition that an index serves: the numbers of the images that meet it, up to one too many. The limit is
-    no parameter: PostgreSQL plans for it."""
+    """For each condition with an index, the statement that reads the numbers of the matching images.
+
+    It reads one more than the limit. The limit is not a parameter, because PostgreSQL plans for it.
+    """
     found: list[Select[Any]] = [
         select(image_properties.c.image_number).where(filters.property_is(i)) for i in range(conditions.properties)
     ]
@@ -248,9 +255,12 @@ def _statement(shape: Shape) -> PreparedPage:
 
 
 def _behind_marker(shape: Shape, part: Part) -> list[tuple[list[ColumnElement[bool]], Sequence[ColumnElement[Any]]]]:
-    """The rows behind the marker, and what is left to order them by, in parts of each of which an index knows the
-    beginning: those that agree with the marker in the sort key, and those that do not. Thousands may agree, in a
-    status for example."""
+    """The rows behind the marker, in parts that each begin at one point of an index.
+
+    One part are the rows that agree with the marker in the sort key, which may be thousands, for example with a status.
+    The other part are those that do not. Each part has its conditions and the columns by which it is still to be
+    sorted.
+    """
     keys = _keys(shape.sort)
     if not shape.marked:
         return [([], keys)]

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The index of properties and tags: one narrow row for each of each image, in step with the image's row.
 
-A tag is a property without a name. A property without a value has no row: nobody can ask for it."""
+A tag is a property without a name. A property without a value has no row: nobody can ask for it.
+"""
 
 from collections.abc import Iterable
 from hashlib import sha256
@@ -25,8 +26,10 @@ _DELETE = PreparedWrite(
 
 
 def search_key(value: str) -> str:
-    """What stands for a value in the index: itself, or, since PostgreSQL's index entries are short, the start
-    of a long one and its SHA-256. A key made so has 256 characters and thus equals no plain value."""
+    """The value as it is in the index: itself, or the start and the SHA-256 of a long one.
+
+    Index entries of PostgreSQL are short. The key of a long value has 256 characters and so equals no short value.
+    """
     if len(value) <= LONGEST_PLAIN:
         return value
     return value[:_PREFIX] + sha256(value.encode()).hexdigest()

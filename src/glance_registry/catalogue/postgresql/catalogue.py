@@ -56,8 +56,10 @@ for each request takes longer than to read it."""
 
 
 class ServerCatalogue(Catalogue):
-    """Reads in autocommit, on a replica when there is one that is new enough; writes in a transaction that is run
-    again while that is safe."""
+    """Reads in autocommit, on a replica that is new enough; writes in transactions.
+
+    A write is run again while that is safe.
+    """
 
     def __init__(self, url: URL, limits: Limits | None = None, replica: URL | None = None) -> None:
         super().__init__()
@@ -130,8 +132,10 @@ class ServerCatalogue(Catalogue):
         return result
 
     async def _write(self, run: Callable[[Connection], T]) -> T:
-        """As `Catalogue.write` says. A write is run again only as long as its commit was not sent: then nothing of
-        it can be kept. Raises OutcomeUnknown when the commit was sent and not answered."""
+        """Run a write, and run it again as long as its commit was not sent.
+
+        Until then nothing of it can be stored. Raises OutcomeUnknown when the commit was sent and not answered.
+        """
         until = self._until()
         for attempt in range(1, self._limits.attempts + 1):
             try:

@@ -69,8 +69,10 @@ class Hosts:
             self._door.release()
 
     def refuse_if_away(self, seen: int) -> None:
-        """Raise Unavailable when they are away and were asked in vain since there were `seen` failures, or are being
-        asked and do not answer soon."""
+        """Raise Unavailable when no server can be reached.
+
+        That is so when an attempt failed since there were `seen` failures, or when a running one does not end soon.
+        """
         if not self._down:
             return
         late = self._asked_at is not None and asyncio.get_running_loop().time() > self._asked_at + PATIENCE_SECONDS

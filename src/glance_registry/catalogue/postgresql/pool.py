@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Connections to PostgreSQL, kept at hand: to take one out of SQLAlchemy's pool and to put it back costs more than
-a point read does.
+"""A pool of connections to PostgreSQL.
 
-Nobody waits for ever: who takes a connection says by when its work is done, and a connection whose work is not done
-by then is cut, just as a server that was lost would cut it.
+Taking a connection out of SQLAlchemy's pool and putting it back costs more than a point read.
+
+Nobody waits for ever: who takes a connection says by when its work ends, and a connection whose work has not ended by
+then is closed, as a lost server would close it.
 """
 
 import asyncio

@@ -104,8 +104,10 @@ def _keep_writable(path: str) -> None:
 
 
 class File:
-    """The database's file, which must stay where it was: what is written into a file that was moved away or replaced
-    while it was open is on disk, but nobody will find it there."""
+    """The database's file, which must stay where it was.
+
+    What is written into a file that was moved or replaced while it was open is on disk, but nobody will find it.
+    """
 
     def __init__(self, url: URL) -> None:
         self._path = url.database or ""

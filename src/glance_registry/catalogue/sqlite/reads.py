@@ -36,8 +36,10 @@ MAX_WAITING_READS = 200
 
 
 class Budget:
-    """Counts the steps of the reads on the event loop and interrupts one that takes too many, says that it may take
-    long, or finds much to read."""
+    """Counts the steps of reads on the event loop and interrupts a long one.
+
+    A read is long when it takes too many steps, says that it may take long, or finds much to read.
+    """
 
     def __init__(self, reader: Connection) -> None:
         connection = driver(reader)

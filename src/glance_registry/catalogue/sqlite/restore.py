@@ -146,8 +146,10 @@ async def _check(copy: Path) -> schema.State:
 
 
 def _marked(target: Path, now: datetime) -> Path:
-    """Where the old database goes, as the marker says, which is on disk afterwards; a restore that was killed had
-    written it, and may have moved a part already."""
+    """The folder to which the old database is moved, as the marker on disk says.
+
+    A restore that was killed wrote the marker before, and may have moved a part already.
+    """
     marker = beside(target, MARKER)
     if marker.exists() and (name := marker.read_text()):
         return target.with_name(name)

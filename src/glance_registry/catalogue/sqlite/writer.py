@@ -124,8 +124,10 @@ class Writer(threading.Thread):
         self._is_sound = True
 
     def _open_again(self) -> None:
-        """Instead of a connection that failed, or of one that can only read: SQLite opens a file that may not be
-        written for reading, and so it stays for that connection."""
+        """Replace a connection that failed, or one that can only read.
+
+        SQLite opens a read-only file for reading, and the connection stays so when the file becomes writable.
+        """
         with suppress(Exception):
             self._connection.close()
         self._is_sound = False
