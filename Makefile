@@ -43,6 +43,10 @@ PORT ?= 9191
 run: $(VENV)/run.stamp  ## Serve on http://127.0.0.1:9191 over glance-registry.sqlite in this folder (another port: make run PORT=9292)
 	$(BIN)/glance-registry serve --port $(PORT)
 
+.PHONY: check
+check: lint  ## Style, types, and what runs in one process on SQLite, in a minute. Not: what needs PostgreSQL, Keystone, another process or a connection (all of tests/browser, clients, cluster, crash, hostile, overload), what is marked slow, nine of ten of Hypothesis's examples
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --hypothesis-profile check -m "not external and not slow and not nightly"
+
 .PHONY: test
 test: $(VENV)/test.stamp $(VENV)/keystone.stamp $(VENV)/clients.stamp $(VENV)/patroni.stamp  ## All tests, on SQLite and on a PostgreSQL, a cluster of it, a Keystone and clients that come with them
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile

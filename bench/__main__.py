@@ -5,7 +5,6 @@ import argparse
 import json
 import os
 import platform
-import shutil
 import signal
 import sys
 import time
@@ -15,7 +14,7 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import databases, deletions, measures, peer, servers, sizes
+from bench import against, databases, deletions, measures, peer, servers, sizes
 from bench.aims import aims
 from bench.catalogues import SMALLEST
 from bench.databases import Databases
@@ -29,6 +28,7 @@ BESIDE_A_CEILING = {"get": Pair.measure_get, "list": Pair.measure_list, "post": 
 OF_SIZES = {"scale": sizes.scale, "move": sizes.move, "purge": deletions.purge}
 BESIDE_A_PEER = {"peer": peer.measure}
 PARTS = [f"{kind}-{part}" for kind in KINDS for part in (*ALONE, *BESIDE_A_CEILING, *OF_SIZES, *BESIDE_A_PEER)]
+AGAINST = [f"{kind}-{part}" for kind in KINDS for part in against.PARTS]
 
 Done = Callable[[str, Report, float], None]
 """What is done with a part's figures, and the seconds that it took."""
@@ -38,9 +38,8 @@ def main() -> None:
     given = _read_arguments(sys.argv[1:])
     # Stopped from outside, it still stops what it started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    options = Options(
-        images=given.images, rounds=given.rounds, seconds=given.seconds, wrk=given.wrk, scale=given.scale, say=_say
-    )
+    options = Options(images=given.images, rounds=given.rounds, seconds=given.seconds, scale=given.scale, say=_say)
+    judge = against.ratios if given.against else aims
     before = json.loads(given.into.read_text())["parts"] if given.into and given.into.exists() else {}
     parts: Report = dict(before)
 
@@ -50,14 +49,16 @@ def main() -> None:
         parts[part] = {**figures, "measured": {"at": now, "took_seconds": round(seconds), "load_average": load}}
         _say(f"{part} took {seconds:.0f} s")
         if given.into:
-            given.into.write_text(_document(options, parts))
+            given.into.write_text(_document(options, parts, judge))
 
     for kind in KINDS:
         wanted = [part.removeprefix(f"{kind}-") for part in given.parts if part.startswith(kind)]
-        if wanted:
+        if wanted and given.against:
+            _measure_against(given.against, (kind, wanted), options, given.keep, done)
+        elif wanted:
             _measure(kind, wanted, options, given.keep, done)
     if not given.into:
-        print(_document(options, parts), end="")
+        print(_document(options, parts, judge), end="")
 
 
 def _read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
@@ -68,21 +69,27 @@ def _read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--peer", choices=PEERS, help="another program to compare with, at the sizes of --scale up to 100000"
     )
-    parser.add_argument("--only", action="append", metavar="PART", help="a part or how its name begins; repeatable")
+    parser.add_argument(
+        "--against", type=Path, metavar="FOLDER", help="compare with the program of another checkout, in turn"
+    )
+    parser.add_argument("--only", action="append", metavar="PART,…", help="parts or how their names begin; repeatable")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="rounds of each comparison (5)")
     parser.add_argument("--seconds", type=float, default=2.5, metavar="S", help="length of a round (2.5)")
-    parser.add_argument("--wrk", action="store_true", help="send the GETs with wrk instead of our own generator")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the catalogues here, for the next time")
     parser.add_argument("--into", type=Path, metavar="FILE", help="write here, part by part; other parts in it stay")
-    parser.epilog = f"parts: {' '.join(PARTS)}"
+    parser.epilog = f"parts: {' '.join(PARTS)}; with --against: {' '.join(AGAINST)}"
     given = parser.parse_args(arguments)
-    if given.wrk and not shutil.which("wrk"):
-        parser.error("there is no wrk on the PATH")
     if given.peer and not given.scale:
         parser.error("--peer needs --scale")
+    if given.against and given.scale:
+        parser.error("--against compares at one size, that of --images")
+    if given.against and not (given.against / "bench" / "seeding.py").exists():
+        parser.error(f"{given.against} is no checkout with a bench")
+    given.against = given.against and given.against.resolve()
     left_out = {*(() if given.scale else OF_SIZES), *(() if given.peer else BESIDE_A_PEER)}
-    possible = [part for part in PARTS if part.partition("-")[2] not in left_out]
-    given.parts = [part for part in possible if not given.only or any(part.startswith(name) for name in given.only)]
+    possible = AGAINST if given.against else [part for part in PARTS if part.partition("-")[2] not in left_out]
+    names = [name for text in given.only or () for name in text.split(",")]
+    given.parts = [part for part in possible if not names or any(part.startswith(name) for name in names)]
     if not given.parts:
         parser.error(f"no part is called so; there are: {' '.join(possible)}")
     return given
@@ -112,6 +119,18 @@ def _measure(kind: str, parts: list[str], options: Options, keep: Path | None, d
         _measure_pair(kind, parts, options, (kept, folder), done)
 
 
+def _measure_against(
+    other: Path, wanted: tuple[str, list[str]], options: Options, keep: Path | None, done: Done
+) -> None:
+    """The parts that are wanted of a kind of database."""
+    kind, parts = wanted
+    with databases.opened(kind, keep) as (kept, folder):
+        both = against.prepare(kept, folder, options, other)
+        _say("rates are ours, then the other's; waits and starts are the other's, then ours")
+        for part in parts:
+            _time(f"{kind}-{part}", partial(against.PARTS[part], both), done)
+
+
 def _measure_pair(kind: str, parts: list[str], options: Options, where: tuple[Databases, Path], done: Done) -> None:
     runs = {part: run for part, run in BESIDE_A_CEILING.items() if part in parts}
     if not runs:
@@ -133,8 +152,8 @@ def _time(part: str, run: Callable[[], Report], done: Done) -> None:
     done(part, figures, time.perf_counter() - started)
 
 
-def _document(options: Options, parts: Report) -> str:
-    ordered = {part: parts[part] for part in PARTS if part in parts}
+def _document(options: Options, parts: Report, judge: Callable[[Report], list[Report]]) -> str:
+    ordered = {part: parts[part] for part in dict.fromkeys((*PARTS, *AGAINST)) if part in parts}
     circumstances = {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "version": version("glance-registry"),
@@ -142,9 +161,8 @@ def _document(options: Options, parts: Report) -> str:
         "images": options.images,
         "rounds": options.rounds,
         "seconds": options.seconds,
-        "generator": "wrk" if options.wrk else "python",
     }
-    return written({**circumstances, "parts": ordered, "aims": aims(ordered)})
+    return written({**circumstances, "parts": ordered, "aims": judge(ordered)})
 
 
 def _say(line: str) -> None:

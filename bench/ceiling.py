@@ -33,10 +33,14 @@ _WRITTEN = (*_SHOWN, "version", "properties", "locations")
 _FILLER = "-" * 100
 
 _GET = f"SELECT {', '.join(_SHOWN)}, properties, locations FROM images WHERE id = $1"
-_LIST = (
-    f"SELECT {', '.join(_BRIEF)} FROM images WHERE deleted_at IS NULL AND visibility = 'public'"
-    " ORDER BY created_at DESC, id DESC LIMIT 25"
+_NEWEST = " WHERE deleted_at IS NULL AND visibility = 'public' ORDER BY created_at DESC, id DESC LIMIT 25"
+# Of all images, along the index that has nulls last in this direction.
+_AFTER = (
+    " WHERE deleted_at IS NULL AND created_at < (SELECT created_at FROM images WHERE id = $1)"
+    " ORDER BY created_at DESC NULLS LAST, id DESC LIMIT 25"
 )
+_LIST = f"SELECT {', '.join(_BRIEF)} FROM images"
+_LIST_WHOLE = f"SELECT {', '.join(_SHOWN)}, properties, locations FROM images"
 _ADD = (
     f"INSERT INTO images ({', '.join(_WRITTEN)})"
     f" VALUES ({', '.join(f'${number + 1}' for number in range(len(_WRITTEN)))})"
@@ -44,11 +48,11 @@ _ADD = (
 
 
 class Database(Protocol):
-    """The three statements on a bare driver."""
+    """The statements on a bare driver."""
 
     async def open(self) -> None: ...
     async def find_one(self, image_id: str) -> Sequence[Any]: ...
-    async def find_page(self) -> Sequence[Sequence[Any]]: ...
+    async def find_page(self, statement: str, *values: str) -> Sequence[Sequence[Any]]: ...
     async def add(self, values: Sequence[Any]) -> None: ...
     async def close(self) -> None: ...
 
@@ -72,8 +76,8 @@ class SqliteDatabase:
     async def find_one(self, image_id: str) -> Sequence[Any]:
         return self._connection.execute(_GET, (image_id,)).fetchone()  # type: ignore[no-any-return]
 
-    async def find_page(self) -> Sequence[Sequence[Any]]:
-        return self._connection.execute(_LIST).fetchall()
+    async def find_page(self, statement: str, *values: str) -> Sequence[Sequence[Any]]:
+        return self._connection.execute(statement, values).fetchall()
 
     async def add(self, values: Sequence[Any]) -> None:
         self._connection.execute(_ADD, values)
@@ -98,8 +102,8 @@ class ServerDatabase:
     async def find_one(self, image_id: str) -> Sequence[Any]:
         return await self._pool.fetchrow(_GET, image_id)  # type: ignore[no-any-return]
 
-    async def find_page(self) -> Sequence[Sequence[Any]]:
-        return await self._pool.fetch(_LIST)  # type: ignore[no-any-return]
+    async def find_page(self, statement: str, *values: str) -> Sequence[Sequence[Any]]:
+        return await self._pool.fetch(statement, *values)  # type: ignore[no-any-return]
 
     async def add(self, values: Sequence[Any]) -> None:
         await self._pool.execute(_ADD, *values)
@@ -122,7 +126,7 @@ class Bare:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
             return
-        body = await self._answer(scope["method"], scope["path"], receive)
+        body = await self._answer(scope, receive)
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
@@ -138,16 +142,24 @@ class Bare:
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 
-    async def _answer(self, method: str, path: str, receive: Any) -> bytes:
-        if method == "POST":
+    async def _answer(self, scope: Any, receive: Any) -> bytes:
+        path = scope["path"]
+        if scope["method"] == "POST":
             return await self._create((await receive())["body"])
         if path == "/healthcheck":
             return b"OK\n"
+        marker = scope["query_string"].partition(b"marker=")[2].decode()
         if path == "/images":
-            rows = await self._database.find_page()
-            return _encode({"images": [dict(zip(_BRIEF, row, strict=True)) for row in rows]})
-        *shown, properties, locations = await self._database.find_one(path[len("/images/") :])
-        return _encode({"image": _image(shown, msgspec.Raw(properties), msgspec.Raw(locations))})
+            return _encode({"images": [dict(zip(_BRIEF, row, strict=True)) for row in await self._page(_LIST, marker)]})
+        if path == "/v2/images":
+            return _encode({"images": [_from_row(row) for row in await self._page(_LIST_WHOLE, marker)]})
+        image = _from_row(await self._database.find_one(path.rpartition("/")[2]))
+        return _encode(image if path.startswith("/v2/") else {"image": image})
+
+    async def _page(self, statement: str, marker: str) -> Sequence[Sequence[Any]]:
+        if marker:
+            return await self._database.find_page(statement + _AFTER, marker)
+        return await self._database.find_page(statement + _NEWEST)
 
     async def _create(self, body: bytes) -> bytes:
         given = _decode(body)["image"]
@@ -157,6 +169,11 @@ class Bare:
         properties = _encode(given["properties"])
         await self._database.add([*shown, 1, properties.decode(), "[]"])
         return _encode({"image": _image(shown, msgspec.Raw(properties), msgspec.Raw(b"[]"))})
+
+
+def _from_row(row: Sequence[Any]) -> dict[str, Any]:
+    *shown, properties, locations = row
+    return _image(shown, msgspec.Raw(properties), msgspec.Raw(locations))
 
 
 def _image(shown: Sequence[Any], properties: msgspec.Raw, locations: msgspec.Raw) -> dict[str, Any]:

@@ -63,6 +63,10 @@ class Databases:
         """Databases of the same kind for another program."""
         raise NotImplementedError
 
+    def of_edition(self, edition: str, grow: Grow) -> "Databases":
+        """Databases of the same kind with the tables and images of that edition: these, if it is ours."""
+        return self if edition == _EDITION else self.other(f"edition_{edition}", grow)
+
     def bytes(self, size: int) -> int | None:
         """The size of the file with the catalogue of that size; None where it is not one file."""
         raise NotImplementedError

@@ -8,10 +8,8 @@ a fraction of what any server does.
 
 import asyncio
 import gc
-import re
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from itertools import count, cycle, islice
@@ -64,10 +62,8 @@ class LoadError(Exception):
     """An answer was none of 200, 201 and 204, a connection was lost, or no answer came."""
 
 
-def apply(load: Load, *, wrk: bool = False) -> Outcome:
+def apply(load: Load) -> Outcome:
     """Run a load in a process of its own. Raises LoadError when not every answer was 200, 201 or 204."""
-    if wrk:
-        return _apply_wrk(load)
     done = subprocess.run(
         [sys.executable, "-m", "bench.load"],
         input=msgspec.json.encode(load),
@@ -213,25 +209,6 @@ async def _generate(load: Load) -> Outcome:
     if answers < load.connections:
         seconds, answers, late = time.perf_counter() - started, answers + late, 0
     return Outcome(answers=answers, late=late, seconds=seconds, cpu=cpu, answer_bytes=run.answer_bytes)
-
-
-def _apply_wrk(load: Load) -> Outcome:
-    """The same GETs by wrk, which must be installed; it does not tell the size of an answer nor its own CPU time."""
-    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        paths = ",".join(f'"{path}"' for path in load.paths)
-        script.write(
-            f"local paths = {{{paths}}}\nlocal asked = {{}}\nlocal turn = 0\n"
-            "function init(args) for i, path in ipairs(paths) do asked[i] = wrk.format('GET', path) end end\n"
-            "function request() turn = turn % #asked + 1; return asked[turn] end\n"
-        )
-        script.flush()
-        options = ["-t1", f"-c{load.connections}", f"-d{max(1, round(load.seconds))}s", "-s", script.name]
-        url = f"http://127.0.0.1:{load.port}"
-        printed = subprocess.run(["wrk", *options, url], capture_output=True, text=True, check=True).stdout
-    found = re.search(r"(\d+) requests in ([\d.]+)s", printed)
-    if not found or "Non-2xx" in printed or "Socket errors" in printed:
-        raise LoadError(printed)
-    return Outcome(answers=int(found[1]), seconds=float(found[2]), cpu=0.0, answer_bytes=0)
 
 
 def main() -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is measured on one kind of database, each part beside its ceiling."""
+"""What is measured on one kind of database, each part beside its ceiling, or beside another checkout."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -16,12 +16,12 @@ from bench.catalogues import SEED, realistic, registration
 from bench.databases import Databases
 from bench.load import SERIAL, Load, Outcome, apply
 from bench.servers import Server
+from bench.working_sets import pages, shows
 
 Report = dict[str, Any]
 
 READERS = 16
 WRITERS = 64
-MOST_PATHS = 10_000
 STARTS = 5
 SECONDS_IDLE = 2.0
 _SECONDS_TO_SETTLE = 0.2
@@ -34,7 +34,6 @@ class Options(Struct, frozen=True, kw_only=True):
     images: int
     rounds: int
     seconds: float
-    wrk: bool
     scale: tuple[int, ...]
     """Sizes of catalogues to compare; none: those parts are left out."""
 
@@ -42,38 +41,34 @@ class Options(Struct, frozen=True, kw_only=True):
 
 
 class Pair:
-    """The program and its ceiling, running, each with a database of its own."""
+    """The program and what it is compared with, running, each with a database of its own."""
 
-    def __init__(self, subject: Server, ceiling: Server, options: Options) -> None:
-        self._subject = subject
-        self._ceiling = ceiling
+    def __init__(self, subject: Server, other: Server, options: Options) -> None:
+        self._servers = (subject, other)
+        self._other = other.name
         self._options = options
         self._serials = count(0, 10_000_000)
 
     def measure_get(self) -> Report:
-        visible = [f"/images/{image.id}" for image in realistic(self._options.images) if not image.deleted]
-        # Registered in this order, so taken with strides: neighbours on disk are not asked for in turn.
-        paths = [visible[(number * 7919) % len(visible)] for number in range(min(len(visible), MOST_PATHS))]
-        return self._read("get", paths)
+        return {name: self._read(f"get, {name}", paths) for name, paths in shows(self._options.images).items()}
 
     def measure_list(self) -> Report:
-        return self._read("list", ["/images"])
+        return {name: self._read(f"list, {name}", paths) for name, paths in pages(self._options.images).items()}
 
     def measure_post(self) -> Report:
-        one = [self._post(1, server) for server in (self._subject, self._ceiling)]
-        many = [self._post(WRITERS, server) for server in (self._subject, self._ceiling)]
+        one = [self._post(1, server) for server in self._servers]
+        many = [self._post(WRITERS, server) for server in self._servers]
         rounds = self._rounds("post", [*one, *many])
         outcomes = list(zip(*rounds, strict=True))
         return {
-            "one_client": compare([each[:2] for each in rounds]),
-            "many_clients": compare([each[2:] for each in rounds]),
-            "gain": {"subject": _gain(outcomes[0], outcomes[2]), "ceiling": _gain(outcomes[1], outcomes[3])},
+            "one_client": compare([each[:2] for each in rounds], self._other),
+            "many_clients": compare([each[2:] for each in rounds], self._other),
+            "gain": {"subject": _gain(outcomes[0], outcomes[2]), self._other: _gain(outcomes[1], outcomes[3])},
         }
 
     def _read(self, name: str, paths: list[str]) -> Report:
         load = Load(connections=READERS, seconds=self._options.seconds, paths=paths)
-        runs = [self._bind(load, server) for server in (self._subject, self._ceiling)]
-        return compare(self._rounds(name, runs))
+        return compare(self._rounds(name, [self._bind(load, server) for server in self._servers]), self._other)
 
     def _post(self, connections: int, server: Server) -> Callable[[float], "Round"]:
         bodies = []
@@ -90,7 +85,7 @@ class Pair:
             time.sleep(_SECONDS_TO_SETTLE)
             asked = msgspec.structs.replace(load, port=server.port, seconds=seconds, first_serial=next(self._serials))
             before = server.cpu()
-            outcome = apply(asked, wrk=self._options.wrk and not load.bodies)
+            outcome = apply(asked)
             return Round(outcome, server.cpu() - before)
 
         return run
@@ -103,7 +98,7 @@ class Pair:
         for number in range(self._options.rounds):
             rounds.append([run(self._options.seconds) for run in runs])
             rates = "  ".join(f"{done.rate:8.0f}/s" for done in rounds[-1])
-            self._options.say(f"{name} round {number + 1}: {rates}")
+            self._options.say(f"{name:24} round {number + 1}: {rates}")
         return rounds
 
 
@@ -123,8 +118,8 @@ class Round(Struct, frozen=True):
         return 1e6 * self.server_cpu / max(1, self.outcome.answers + self.outcome.late)
 
 
-def compare(rounds: Iterable[Sequence[Round]], name: str = "ceiling") -> Report:
-    """The program beside what has that name, from a pair of each round."""
+def compare(rounds: Iterable[Sequence[Round]], name: str) -> Report:
+    """The program beside the one of that name, from a pair of each round."""
     subject, other = zip(*rounds, strict=True)
     ratios = [ours.rate / theirs.rate for ours, theirs in zip(subject, other, strict=True)]
     cpu = [theirs.cpu_each / ours.cpu_each for ours, theirs in zip(subject, other, strict=True) if ours.cpu_each]
@@ -181,12 +176,17 @@ def idle(kept: Databases, folder: Path, options: Options) -> Report:
     with servers.subject(kept.create(options.images), folder) as server:
         server.wait()
         time.sleep(SECONDS_IDLE)
-        processes = {"main": _memory(server.pid)}
-        for number, pid in enumerate(server.workers(), 1):
-            processes[f"worker{number}"] = _memory(pid)
-    total = round(sum(memory["pss_mib"] for memory in processes.values()), 1)
-    options.say(f"idle: {total} MiB")
-    return {**processes, "pss_mib": total}
+        report = memory(server)
+    options.say(f"idle: {report['pss_mib']} MiB")
+    return report
+
+
+def memory(server: Server) -> Report:
+    """What each process of a server has of the machine's memory, and all together."""
+    processes = {"main": _memory(server.pid)}
+    for number, pid in enumerate(server.workers(), 1):
+        processes[f"worker{number}"] = _memory(pid)
+    return {**processes, "pss_mib": round(sum(each["pss_mib"] for each in processes.values()), 1)}
 
 
 def _memory(pid: int) -> Report:

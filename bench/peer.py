@@ -19,6 +19,7 @@ from bench.load import SERIAL, Load, apply
 from bench.measures import Options, Report, Round, compare
 from bench.questions import ADMIN, CONTEXT, MEMBER, PATCH, touch
 from bench.servers import Server
+from bench.working_sets import cold
 from glance_registry.model.image import Image
 
 WORKERS = 2
@@ -42,6 +43,8 @@ class Case(Struct, frozen=True):
     method: str = "GET"
     changes: bool = False
     """Of images that are there: on SQLite, Glance can only be asked for one at a time."""
+    connections: int = CONNECTIONS
+    """Of either program."""
 
 
 def measure(kept: Databases, folder: Path, options: Options) -> Report:
@@ -80,7 +83,7 @@ def _measure(name: str, case: Case, pair: tuple[Server, Server], options: Option
         paths=case.ours,
         bodies=case.our_bodies,
         headers=case.headers,
-        connections=CONNECTIONS,
+        connections=case.connections,
         seconds=options.seconds,
     )
     theirs = replace(ours, paths=case.theirs, bodies=case.their_bodies, closes=True)
@@ -112,8 +115,11 @@ def _cases(size: int) -> dict[str, Case]:
     shown = [f"/v2/images/{image.id}" for image in public]
     changed = [f"/v2/images/{image.id}" for image in sample if not (image.deleted or image.protected)]
     tagged = [f"{path}/tags/touched-{SERIAL}" for path in changed]
-    patch = [touch(SERIAL)]
     page = ["/v2/images?limit=25"]
+    changes = {
+        "patch": Case(ADMIN | PATCH, changed, changed, [touch(SERIAL)], [touch(SERIAL)], "PATCH", changes=True),
+        "tag": Case(ADMIN, tagged, tagged, method="PUT", changes=True),
+    }
     return {
         "show": Case(MEMBER, [f"/images/{image.id}" for image in public], shown),
         "page of a project": Case(MEMBER, ["/images/detail?limit=25"], page),
@@ -131,8 +137,30 @@ def _cases(size: int) -> dict[str, Case]:
         "Images API: page of a project": Case(MEMBER, page, page),
         "Images API: page of everything": Case(ADMIN, page, page),
         "Images API: create": Case(MEMBER, ["/v2/images"], ["/v2/images"], theirs, theirs, "POST"),
-        "Images API: patch": Case(ADMIN | PATCH, changed, changed, patch, patch, "PATCH", changes=True),
-        "Images API: tag": Case(ADMIN, tagged, tagged, method="PUT", changes=True),
+        **{f"Images API: {name}": case for name, case in changes.items()},
+        **{f"Images API: {name}, one connection each": replace(case, connections=1) for name, case in changes.items()},
+        **_cold_cases(size),
+    }
+
+
+def _cold_cases(size: int) -> dict[str, Case]:
+    """Images and pages from all over the catalogue, which no cache holds. Those above are asked for a few, that do fit
+    in caches."""
+    live = cold(range(size))
+    public = [image.id for image in live if image.is_public]
+    shown = [f"/v2/images/{image.id}" for image in live]
+    of_project = [f"/v2/images?limit=25&marker={image_id}" for image_id in public]
+    of_all = [f"/v2/images?limit=25&marker={image.id}" for image in live]
+    detail = "/images/detail?limit=25"
+    return {
+        "show, cold": Case(ADMIN, [f"/images/{image.id}" for image in live], shown),
+        "page of a project, cold": Case(MEMBER, [f"{detail}&marker={image_id}" for image_id in public], of_project),
+        "page of everything, cold": Case(
+            ADMIN, [f"{detail}&is_public=none&marker={image.id}" for image in live], of_all
+        ),
+        "Images API: show, cold": Case(ADMIN, shown, shown),
+        "Images API: page of a project, cold": Case(MEMBER, of_project, of_project),
+        "Images API: page of everything, cold": Case(ADMIN, of_all, of_all),
     }
 
 

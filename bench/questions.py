@@ -13,6 +13,7 @@ from msgspec import Struct
 from bench.asking import request
 from bench.catalogues import HUGE, NEVER_DELETED, RARE, SEED, TENANT, realistic, registered_at, registration
 from bench.catalogues import kept as numbered
+from bench.working_sets import cold
 from glance_registry.model.image import ACTIVE, Image
 from glance_registry.model.query import SORT_KEYS
 
@@ -49,6 +50,7 @@ class Question(Struct, frozen=True):
 def reads(size: int) -> list[Question]:
     """All that is read, of a catalogue of that size."""
     live = [image for image in _sample(size) if not image.deleted]
+    cold_ids = _cold_ids(size)
     return [
         _ask("get", ADMIN, [f"/images/{image.id}" for image in live]),
         *(
@@ -58,12 +60,20 @@ def reads(size: int) -> list[Question]:
             for place, marker in (("first", {}), ("middle", {"marker": _in_the_middle(live, key)}))
         ),
         _ask("page public created_at detail", NOBODY, ["/images/detail"]),
+        _ask("get cold", ADMIN, [f"/images/{image_id}" for image_id in cold_ids]),
+        _ask("page everything created_at cold", ADMIN, [_list(_EVERYTHING | {"marker": each}) for each in cold_ids]),
         _ask("v2 get", ADMIN, [f"/v2/images/{image.id}" for image in live]),
         *(
             _ask(f"v2 page {caller} {key} {place}", headers, [_list_v2(query | {"sort": f"{key}:asc"} | marker)])
             for caller, (headers, query) in _V2_CALLERS.items()
             for key in _V2_KEYS
             for place, marker in (("first", {}), ("middle", {"marker": _in_the_middle(live, key)}))
+        ),
+        _ask("v2 get cold", ADMIN, [f"/v2/images/{image_id}" for image_id in cold_ids]),
+        _ask(
+            "v2 page everything created_at cold",
+            ADMIN,
+            [_list_v2(_V2_EVERYTHING | {"marker": each}) for each in cold_ids],
         ),
         *(
             _ask(f"v2 filter {name}", ADMIN, [_list_v2(_V2_EVERYTHING | query) for query in queries])
@@ -78,7 +88,7 @@ def reads(size: int) -> list[Question]:
 
 def asked_for(size: int) -> set[str]:
     """The ids of images that a question about a catalogue of that size may name."""
-    return {image.id for image in _sample(size)}
+    return {image.id for image in _sample(size)} | {*_cold_ids(size)}
 
 
 def writes(size: int) -> list[Question]:
@@ -143,6 +153,11 @@ def _sample(size: int, seed: int = SEED, offset: int = 0) -> list[Image]:
     """Images from all over the catalogue, not in the order of their registration."""
     step = max(1, size // _SAMPLES)
     return [numbered((number * 7919 * step + offset) % size, seed).image for number in range(min(size, _SAMPLES))]
+
+
+def _cold_ids(size: int) -> list[str]:
+    """Of odd numbers alone: the other half of a catalogue is deleted in the part `purge`."""
+    return [image.id for image in cold(range(1, size, 2))]
 
 
 def _in_the_middle(live: list[Image], key: str) -> str:

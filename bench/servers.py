@@ -12,7 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-HERE = Path(__file__).parent
+ROOT = Path(__file__).parents[1]
+"""This checkout."""
+
 SECONDS_TO_START = 120
 _SECONDS_TO_STOP = 40
 _BETWEEN_TRIES = 0.002
@@ -23,7 +25,10 @@ _STRANGE = re.compile("OS_.*__|PYTHON(DONTWRITEBYTECODE|UNBUFFERED)$")
 class Server:
     """A running server: the process that was started, and the workers that it started."""
 
-    def __init__(self, name: str, command: Sequence[str], port: int, log: Path, **variables: str) -> None:
+    def __init__(
+        self, name: str, command: Sequence[str], port: int, log: Path, *, folder: Path = ROOT, **variables: str
+    ) -> None:
+        """It runs in that folder, with these environment variables."""
         self.name = name
         self.port = port
         self._log = log
@@ -33,7 +38,7 @@ class Server:
         self._started = time.perf_counter()
         # As in a deployment, every request is logged; here to a file.
         with log.open("ab") as output:
-            self._process = subprocess.Popen(command, cwd=HERE.parent, env=environment, stdout=output, stderr=output)
+            self._process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=output)
 
     @property
     def pid(self) -> int:
@@ -82,11 +87,16 @@ class Server:
             self._process.wait()
 
 
+Settings = Mapping[str, Mapping[str, str]]
+"""By section and name."""
+
+
 @contextmanager
 def subject(
-    database_url: str, folder: Path, settings: Mapping[str, Mapping[str, str]] | None = None, workers: int = 1
+    database_url: str, folder: Path, settings: Settings | None = None, workers: int = 1, *, other: Path | None = None
 ) -> Iterator[Server]:
-    """The program as it is deployed, but for the settings of this machine and the given ones, by section and name."""
+    """The program as it is deployed, but for the settings of this machine and the given ones; or that of another
+    checkout."""
     port = free_port()
     file = folder / f"{port}.conf"
     sections = [
@@ -95,9 +105,22 @@ def subject(
     ]
     file.write_text("".join(sections))
     options = ["--config-file", str(file), "--port", str(port), "--database", database_url, "--workers", str(workers)]
-    command = [sys.executable, "-m", "glance_registry", "serve", *options]
-    with running(Server("subject", command, port, folder / "subject.log")) as server:
+    name, checkout = ("other", other) if other else ("subject", ROOT)
+    command = [interpreter(checkout), "-m", "glance_registry", "serve", *options]
+    log = folder / f"{name}.log"
+    with running(Server(name, command, port, log, folder=checkout, PYTHONPATH=source(checkout))) as server:
         yield server
+
+
+def interpreter(checkout: Path) -> str:
+    """The Python of a checkout's own virtual environment; for this checkout, or without one, the running one."""
+    own = checkout / ".venv" / "bin" / "python"
+    return str(own) if checkout != ROOT and own.exists() else sys.executable
+
+
+def source(checkout: Path) -> str:
+    """What PYTHONPATH must be to run a checkout's program, whatever is installed."""
+    return str(checkout / "src")
 
 
 @contextmanager

@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 import httpx
 import psutil
 import pytest
-from hypothesis import HealthCheck, settings
 
 from glance_registry.app import build
 from glance_registry.catalogue import schema
@@ -26,18 +25,11 @@ from glance_registry.settings import Settings
 from tests.keystone import Keystone
 from tests.options import change_settings, make_settings
 
-pytest_plugins = ["tests.figures", "tests.prompts"]
+pytest_plugins = ["tests.figures", "tests.prompts", "tests.speeds"]
 
 ENGINES = ("sqlite", "postgresql")
 HOST = "registry.test"
 """Whom requests in this process are for. Over a socket it is an address of loopback."""
-
-settings.register_profile(
-    "default",
-    deadline=None,  # The machine is shared: a slow example is not a wrong one.
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-settings.load_profile("default")
 
 
 def database_name(url: str) -> str:
@@ -393,10 +385,17 @@ def loop() -> Iterator[asyncio.Runner]:
 @pytest.fixture
 def catalogue(database: str, loop: asyncio.Runner) -> Iterator[Catalogue]:
     """A catalogue on the loop of the fixture `loop`."""
+    with opened(loop, database) as catalogue:
+        yield catalogue
 
-    async def opened() -> Catalogue:
+
+@contextmanager
+def opened(loop: asyncio.Runner, database: str) -> Iterator[Catalogue]:
+    """A catalogue that belongs to a loop."""
+
+    async def open_on_loop() -> Catalogue:
         return open_catalogue(database)
 
-    catalogue = loop.run(opened())
+    catalogue = loop.run(open_on_loop())
     yield catalogue
     loop.run(catalogue.close())

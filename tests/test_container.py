@@ -12,6 +12,8 @@ import pytest
 from tests.certificates import Certificate, make_authority, make_certificate
 from tests.processes import PROGRAM, SECONDS, Server, environment, free_port
 
+pytestmark = pytest.mark.external
+
 DEPLOY = Path(__file__).parents[1] / "deploy"
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
 HEALTHCHECK = DEPLOY / "healthcheck.py"

@@ -20,6 +20,8 @@ from tests.catalogue.examples import upgrade
 from tests.conftest import PostgreSQL
 from tests.processes import SECONDS, Server, free_port, receive_all, run_program, wait_until
 
+pytestmark = pytest.mark.external
+
 BODY = json.dumps({"image": {"disk_format": "raw", "container_format": "bare", "is_public": True}}).encode()
 
 HEAD = b"POST /images HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(BODY)

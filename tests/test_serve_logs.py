@@ -12,6 +12,8 @@ from sqlalchemy import text
 from tests.conftest import PostgreSQL
 from tests.processes import PROGRAM, Server, answers, environment, free_port, wait_until
 
+pytestmark = pytest.mark.external
+
 SECRET = "s3cret-of-the-store"
 LOCATION = f"http://user:{SECRET}@store.example/1"
 PLACES = [{"url": f"swift://a:{SECRET}@b/2", "metadata": {"key": SECRET}, "status": "active"}]

@@ -60,6 +60,7 @@ def lost_by_metrics(port: int) -> float:
     return sum(s.value for f in families for s in f.samples if s.name == "glance_registry_log_lines_lost_total")
 
 
+@pytest.mark.external
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_pipe_that_nobody_reads_stops_nothing_and_what_was_lost_is_counted(tmp_path: Path, workers: int) -> None:
     with serving(tmp_path, "--workers", str(workers), stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as (
@@ -89,6 +90,7 @@ def test_a_pipe_that_nobody_reads_stops_nothing_and_what_was_lost_is_counted(tmp
     assert sum(line.get("request_id") == REQUEST_ID for line in lines[lines.index(reports[-1]) :]) > 0
 
 
+@pytest.mark.external
 def test_a_main_process_whose_pipes_nobody_reads_replaces_workers_and_ends(tmp_path: Path) -> None:
     ours, theirs = os.pipe()
     os.set_blocking(theirs, False)
@@ -109,6 +111,7 @@ def test_a_main_process_whose_pipes_nobody_reads_replaces_workers_and_ends(tmp_p
     os.close(theirs)
 
 
+@pytest.mark.external
 def test_a_reader_that_has_gone_stops_nothing(tmp_path: Path) -> None:
     ours, theirs = os.pipe()
     with serving(tmp_path, stdout=theirs, stderr=theirs) as (process, port):
@@ -120,6 +123,7 @@ def test_a_reader_that_has_gone_stops_nothing(tmp_path: Path) -> None:
         assert process.wait(SECONDS) == 0
 
 
+@pytest.mark.external
 def test_without_any_output_it_serves(tmp_path: Path) -> None:
     def close_output() -> None:
         os.close(1)
@@ -131,6 +135,7 @@ def test_without_any_output_it_serves(tmp_path: Path) -> None:
         assert process.wait(SECONDS) == 0
 
 
+@pytest.mark.external
 def test_a_file_gets_every_line(tmp_path: Path) -> None:
     with (
         (tmp_path / "log").open("wb") as file,
@@ -193,6 +198,7 @@ def test_a_pipe_that_another_program_made_non_blocking_is_waited_for(pipe: tuple
     assert received == (b"x" * 199 + b"\n") * 1_000
 
 
+@pytest.mark.external
 def test_a_full_disk_loses_lines_until_it_has_room(tmp_path: Path) -> None:
     """A limit of the process stands for the disk: its writes fail in the same way."""
     script = """

@@ -16,6 +16,8 @@ from tests.certificates import Certificate, make_authority, make_certificate, op
 from tests.options import make_settings
 from tests.processes import SECONDS, Server, free_port, receive_all, run_program
 
+pytestmark = pytest.mark.external
+
 
 class TlsServer(Server):
     """A server that is asked with what `known` knows."""

@@ -3,7 +3,7 @@
 
 import asyncio
 from contextlib import suppress
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
 Fate = Literal["lost", "done"]
@@ -22,10 +22,13 @@ class Wire:
         self._socket = f"{parse_qs(parts.query)['host'][0]}/.s.PGSQL.5432"
         self._flowing = asyncio.Event()
         self._flowing.set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._opening: set[asyncio.Task[Any]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._ends: list[asyncio.StreamWriter] = []
         self.cut_at_commit: Fate | None = None
         self.connections = 0
+        self.holds = asyncio.Event()
+        """Set when something comes while the wire hangs."""
 
     async def __aenter__(self) -> "Wire":
         self._server = await asyncio.start_server(self._connect, "127.0.0.1", 0)
@@ -34,16 +37,19 @@ class Wire:
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
-        self.cut()
+        await asyncio.gather(*self._opening, return_exceptions=True)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.cut()
+        await asyncio.sleep(0)  # What was cut is closed in the loop's next round.
 
     @property
     def url(self) -> str:
         return f"postgresql://postgres@127.0.0.1:{self.port}{self._database}"
 
     def hang(self) -> None:
+        self.holds.clear()
         self._flowing.clear()
 
     def go_on(self) -> None:
@@ -57,12 +63,14 @@ class Wire:
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self._ends.append(writer)
+        opening = asyncio.current_task()
+        assert opening is not None
+        _hold(opening, self._opening)
         there, back = await asyncio.open_unix_connection(self._socket)
-        self._ends += [writer, back]
+        self._ends.append(back)
         for source, target, ours in ((reader, back, True), (there, writer, False)):
-            task = asyncio.create_task(self._carry(source, target, (writer, back), ours=ours))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            _hold(asyncio.create_task(self._carry(source, target, (writer, back), ours=ours)), self._tasks)
 
     async def _carry(
         self,
@@ -74,6 +82,8 @@ class Wire:
     ) -> None:
         with suppress(ConnectionError):
             while heard := await source.read(65_536):
+                if not self._flowing.is_set():
+                    self.holds.set()
                 await self._flowing.wait()
                 if ours and b"COMMIT;" in heard and self.cut_at_commit:
                     await self._end_at_commit(heard, *ends)
@@ -90,3 +100,9 @@ class Wire:
             await server.drain()
         self.cut_at_commit = None
         server.close()
+
+
+def _hold(task: asyncio.Task[Any], running: set[asyncio.Task[Any]]) -> None:
+    """Put a task among those that run, until it ends."""
+    running.add(task)
+    task.add_done_callback(running.discard)

@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import cache, partial
 from uuid import uuid4
 
 from msgspec.structs import replace
@@ -66,7 +67,7 @@ def build(
             new_id=new_id,
             metrics=metrics,
             metrics_networks=metrics_networks,
-            openapi=describe(dialects),
+            openapi=cache(partial(describe, dialects)),
             request_log=request_log,
         )
 

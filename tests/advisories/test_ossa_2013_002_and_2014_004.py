@@ -172,6 +172,7 @@ def test_a_broken_database_tells_no_secret(database: str, caplog: pytest.LogCapt
     assert "Traceback" not in answer.text
 
 
+@pytest.mark.external
 @pytest.mark.parametrize("password", [SECRET, f"{SECRET}%40x", f"a:{SECRET}"])
 def test_a_database_that_is_not_there_tells_no_password(caplog: pytest.LogCaptureFixture, password: str) -> None:
     client = Client(make_settings(f"postgresql://user:{password}@127.0.0.1:{free_port()}/images"))

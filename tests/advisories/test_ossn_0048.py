@@ -66,6 +66,7 @@ def test_an_assertion_only_tells_the_type_checker_what_is_there(assertion: str) 
     assert " or " not in assertion
 
 
+@pytest.mark.external
 def test_what_is_refused_is_refused_under_optimization_too(sqlite_database: str) -> None:
     root = Path(__file__).parents[2]
 

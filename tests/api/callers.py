@@ -3,6 +3,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 from uuid import uuid4
 
@@ -72,6 +73,7 @@ class Registry:
             api_limit_max=10_000,
         )
         trusting = change_settings(opened, identity__mode="context")
+        self._insertions = count()
         self._open = Client(opened)
         self._trusted = Client(trusting)
         self._untrusted = Client(trusting, address="203.0.113.9")
@@ -84,7 +86,8 @@ class Registry:
 
     def insert(self, kind: Mapping[str, Any], **more: Any) -> dict[str, str]:
         """An image of this kind for each caller; their ids."""
-        ids = {who: str(uuid4()) for who in CALLERS}
+        first = f"{next(self._insertions):08x}"  # Ids of one call follow each other.
+        ids = {who: first + str(uuid4())[len(first) :] for who in CALLERS}
         fields = {**{name: value for name, value in kind.items() if name != "members"}, **more}
         wanted = [
             images.ImageRecord(Image(**{**_fields(IMAGE), **fields, "id": image_id}), kind["members"])
@@ -93,9 +96,12 @@ class Registry:
         assert self._open.operate(images.add_all, wanted) == len(ids)
         return ids
 
-    def kept(self) -> dict[str, images.ImageRecord]:
-        """All that the catalogue keeps, by image id."""
-        return {kept.image.id: kept for kept in self._open.operate(images.after, None, "", 10_000)}
+    def kept(self, ids: Mapping[str, str]) -> dict[str, images.ImageRecord]:
+        """What the catalogue keeps of the images of one insertion, by image id."""
+        before = min(ids.values())[:8]
+        found = self._open.operate(images.after, IMAGE.created_at, before, len(ids))
+        assert {kept.image.id for kept in found} == {*ids.values()}
+        return {kept.image.id: kept for kept in found}
 
     def close(self) -> None:
         for client in (self._open, self._trusted, self._untrusted):

@@ -6,7 +6,7 @@ The ways of `catalogue.paging` part where a condition is met by more than 2,000 
 
 import random
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -15,13 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.conftest import ENGINES, Client
 from tests.options import make_settings
+from tests.plain_lists import START, matches, sort_value
+from tests.speeds import scaled
 
 from glance_registry.catalogue import images
 from glance_registry.model.image import COMMUNITY, PRIVATE, PUBLIC, SHARED, Image
 from glance_registry.model.member import Member
 
 CROWD = 2_700
-START = datetime(2026, 11, 23, tzinfo=UTC)
 DICE = random.Random(1917)
 
 
@@ -109,30 +110,14 @@ def _lists(ask: Ask, kept: images.ImageRecord) -> bool:
         return False
     if deleted is False and image.status == "killed":
         return False
-    return all(_matches(image, name, value) for name, value in filters.items())
-
-
-def _matches(image: Image, name: str, value: Any) -> bool:
-    if name in ("is_public", "deleted"):
-        return True
-    if name == "changes-since":
-        return image.updated_at > START + timedelta(seconds=value)
-    if name.startswith("size_"):
-        return image.size is not None and (image.size >= value if name == "size_min" else image.size <= value)
-    if name.startswith("property-"):
-        return image.properties.get(name.removeprefix("property-")) == value
-    return bool(getattr(image, name) == value)
+    return all(matches(image, name, value) for name, value in filters.items())
 
 
 def _wanted(ask: Ask) -> list[str]:
     """The ids of the whole list, in order."""
-
-    def place(image: Image) -> tuple[Any, ...]:
-        value = getattr(image, ask.sort_key)
-        return ((-1 if ask.sort_key == "size" else "") if value is None else value, image.created_at, image.id)
-
     found = [kept.image for kept in KEPT if _lists(ask, kept)]
-    return [image.id for image in sorted(found, key=place, reverse=ask.descending)]
+    found.sort(key=lambda image: sort_value(image, ask.sort_key), reverse=ask.descending)
+    return [image.id for image in found]
 
 
 @pytest.fixture(scope="module", params=ENGINES)
@@ -154,7 +139,7 @@ def _page(client: Client, ask: Ask, limit: int, marker: str | None = None) -> li
     return [image["id"] for image in answer.json()["images"]]
 
 
-@settings(max_examples=120)
+@settings(max_examples=scaled(120))
 @given(ask=ASKS, at=st.floats(0, 1), limit=st.sampled_from([1, 3, 20]))
 def test_a_page_out_of_a_crowd_is_the_model_s(crowd: Client, ask: Ask, at: float, limit: int) -> None:
     wanted = _wanted(ask)

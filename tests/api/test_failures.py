@@ -51,6 +51,7 @@ def test_a_server_that_is_stopped_meanwhile_is_named_once_and_when_it_is_back(
     assert (working["event"], working["failures"]) == ("requests work again", 5)
 
 
+@pytest.mark.external
 @pytest.mark.parametrize(
     ("url", "database", "cause"),
     [

@@ -256,14 +256,7 @@ def test_an_application_credential_is_held_to_its_access_rules(keystone: Keyston
     password = keystone.token("alice", "acme")
     image_id = add(client, password)
     rules = [{"service": "image", "method": "GET", "path": "/images/{id}"}]
-    fields = {"name": "reader", "secret": "s", "access_rules": rules}
-    made = keystone.ask(
-        *("POST", f"/users/{keystone.users['alice']}/application_credentials", password),
-        json={"application_credential": fields},
-    ).json()["application_credential"]
-    credential = {"id": made["id"], "secret": "s"}
-    identity = {"methods": ["application_credential"], "application_credential": credential}
-    token = keystone.authenticate(identity, None, None)
+    token = keystone.limited("alice", password, "reader", rules)
 
     for _ in range(2):
         assert get(client, token, f"/images/{image_id}").status_code == 200
@@ -378,14 +371,7 @@ def test_access_rules_are_about_what_the_user_asks_of_the_service(keystone: Keys
     client = start()
     alice, service = keystone.token("alice", "acme"), keystone.token("glance", "service")
     rules = [{"service": "compute", "method": "POST", "path": "/v2.1/servers/*/action"}]
-    fields = {"name": "snapshots", "secret": "s", "access_rules": rules}
-    made = keystone.ask(
-        *("POST", f"/users/{keystone.users['alice']}/application_credentials", alice),
-        json={"application_credential": fields},
-    ).json()["application_credential"]
-    credential = {"id": made["id"], "secret": "s"}
-    identity = {"methods": ["application_credential"], "application_credential": credential}
-    token = keystone.authenticate(identity, None, None)
+    token = keystone.limited("alice", alice, "snapshots", rules)
 
     assert get(client, token).status_code == 403
     assert send(client, "GET", "/images", token, service).status_code == 200

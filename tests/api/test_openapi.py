@@ -23,6 +23,7 @@ from schemathesis.specs.openapi.checks import (
 from tests.conftest import Client
 from tests.options import make_settings
 from tests.raw import ask
+from tests.speeds import scaled
 
 from glance_registry.api.dialect import Described
 from glance_registry.api.openapi import describe
@@ -71,6 +72,7 @@ def _mend(case: Any) -> None:
         image.pop("id", None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("contract", ["cactus", "queens"])
 @pytest.mark.parametrize("mode", list(GenerationMode), ids=lambda mode: mode.value)
 @pytest.mark.parametrize("label", LABELS)
@@ -82,7 +84,10 @@ def test_every_answer_is_one_that_the_document_describes(
     parts = {"image_id": ID} if "{image_id}" in path else {}
 
     @settings(
-        max_examples=12, phases=[Phase.generate], database=None, suppress_health_check=[HealthCheck.filter_too_much]
+        max_examples=scaled(12),
+        phases=[Phase.generate],
+        database=None,
+        suppress_health_check=[HealthCheck.filter_too_much],
     )
     @given(case=described_operation.as_strategy(generation_mode=mode, path_parameters=parts or None))
     def every_answer_conforms(case: Any) -> None:

@@ -42,14 +42,20 @@ class Connection:
     def __init__(self, application: Application, path: str, headers: dict[str, str] | None = None) -> None:
         self.messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self.messages.put_nowait({"type": "http.request", "body": b"", "more_body": False})
+        self.is_watched = asyncio.Event()
         self.sent: list[Any] = []
         raw = [
             (name.lower().encode(), value.encode()) for name, value in {"Host": "localhost", **(headers or {})}.items()
         ]
         scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": raw}
         self.task = asyncio.create_task(
-            application({**scope, "client": ("127.0.0.9", 5)}, self.messages.get, self._send)  # type: ignore[arg-type]
+            application({**scope, "client": ("127.0.0.9", 5)}, self._receive, self._send)  # type: ignore[arg-type]
         )
+
+    async def _receive(self) -> dict[str, Any]:
+        if self.messages.empty():
+            self.is_watched.set()
+        return await self.messages.get()
 
     async def _send(self, message: Any) -> None:
         self.sent.append(message)
@@ -75,7 +81,7 @@ def test_reads_whose_clients_have_gone_are_stopped(client: Client, monkeypatch: 
 
     async def story(application: Application) -> None:
         connections = [Connection(application, "/endless") for _ in range(20)]
-        await asyncio.sleep(0.05)
+        await asyncio.gather(*(connection.is_watched.wait() for connection in connections))
         for connection in connections:
             connection.messages.put_nowait({"type": "http.disconnect"})
         await asyncio.gather(*(connection.task for connection in connections))
@@ -95,7 +101,7 @@ def test_reads_are_given_up_when_the_program_stops(client: Client, monkeypatch: 
 
     async def story(application: Application) -> None:
         connections = [Connection(application, "/endless") for _ in range(20)]
-        await asyncio.sleep(0.05)
+        await asyncio.gather(*(connection.is_watched.wait() for connection in connections))
         application.stop()
         await asyncio.gather(*(connection.task for connection in connections))
         late = Connection(application, "/endless")

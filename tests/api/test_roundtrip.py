@@ -12,6 +12,7 @@ from tests.bodies import CACTUS_IMAGES, LARGEST_32, LARGEST_64, QUEENS_IMAGES, e
 from tests.broken import NO_ID, VALID, broken_bodies
 from tests.conftest import Client
 from tests.raw import Header, RawAnswer, ask
+from tests.speeds import scaled
 
 from glance_registry.api.registry.headers import MOST_BYTES, MOST_HEADERS, MOST_PROPERTIES
 from glance_registry.api.registry.routes import LIST
@@ -109,7 +110,7 @@ def used() -> set[str]:
     return set()
 
 
-@settings(max_examples=300)
+@settings(max_examples=scaled(300))
 @given(data=st.data(), image=CACTUS_IMAGES)
 def test_any_image_comes_back_equal_from_sqlite(
     sqlite_client: Client, used: set[str], data: st.DataObject, image: Image
@@ -117,7 +118,7 @@ def test_any_image_comes_back_equal_from_sqlite(
     assert_comes_back(sqlite_client, image, data.draw(encoded({"image": image})), used)
 
 
-@settings(max_examples=50)
+@settings(max_examples=scaled(50))
 @given(data=st.data(), image=CACTUS_IMAGES)
 def test_any_image_comes_back_equal_from_postgresql(
     postgresql_client: Client, used: set[str], data: st.DataObject, image: Image
@@ -125,7 +126,7 @@ def test_any_image_comes_back_equal_from_postgresql(
     assert_comes_back(postgresql_client, image, data.draw(encoded({"image": image})), used)
 
 
-@settings(max_examples=50)
+@settings(max_examples=scaled(50))
 @given(data=st.data(), image=QUEENS_IMAGES)
 def test_any_image_of_2018_comes_back_equal(queens: Client, used: set[str], data: st.DataObject, image: Image) -> None:
     # "not killed" is not listed under that contract, which `assert_is_shown` does not know.
@@ -181,25 +182,25 @@ def test_each_field_has_its_limit_and_is_kept_whole_up_to_it(
     assert_comes_back(client, given_image, json.dumps({"image": given_image}).encode(), set())
 
 
-@settings(max_examples=300)
+@settings(max_examples=scaled(300))
 @given(body=broken_bodies(VALID))
 def test_any_broken_body_is_refused_and_leaves_nothing_in_sqlite(sqlite_client: Client, body: bytes) -> None:
     assert_refused(sqlite_client, body)
 
 
-@settings(max_examples=50)
+@settings(max_examples=scaled(50))
 @given(body=broken_bodies(VALID))
 def test_any_broken_body_is_refused_and_leaves_nothing_in_postgresql(postgresql_client: Client, body: bytes) -> None:
     assert_refused(postgresql_client, body)
 
 
-@settings(max_examples=100)
+@settings(max_examples=scaled(100))
 @given(wrong=NO_ID)
 def test_any_broken_id_is_refused(sqlite_client: Client, wrong: Any) -> None:
     assert_refused(sqlite_client, json.dumps({"image": {**VALID, "id": wrong}}).encode())
 
 
-@settings(max_examples=100)
+@settings(max_examples=scaled(100))
 @given(body=broken_bodies({}))
 def test_any_broken_update_is_refused_and_changes_nothing(sqlite_client: Client, body: bytes) -> None:
     before = _the_one(sqlite_client)
@@ -253,14 +254,14 @@ VALUES = (
 QUERIES = st.binary(max_size=100) | st.lists(st.tuples(PARAMETERS, VALUES).map(b"=".join), max_size=5).map(b"&".join)
 
 
-@settings(max_examples=300)
+@settings(max_examples=scaled(300))
 @given(query=QUERIES)
 def test_no_query_string_breaks_a_list_on_sqlite(sqlite_client: Client, query: bytes) -> None:
     for path in ("/images", "/images/detail", "/images/one", "/metrics"):
         assert ask(sqlite_client, "GET", path, query=query).status < 500
 
 
-@settings(max_examples=100)
+@settings(max_examples=scaled(100))
 @given(query=QUERIES)
 def test_no_query_string_breaks_a_list_on_postgresql(postgresql_client: Client, query: bytes) -> None:
     for path in ("/images", "/images/detail"):

@@ -83,6 +83,27 @@ def test_every_patch_and_every_tag_is_another_one_of_another_image() -> None:
     assert b"Content-Length" not in tags[1]
 
 
+def test_a_change_is_also_asked_for_by_as_many_connections_of_each_program() -> None:
+    cases = peer._cases(2_000)
+
+    for name in ("Images API: patch", "Images API: tag"):
+        one_each = cases[f"{name}, one connection each"]
+        assert one_each.connections == 1
+        assert (one_each.ours, one_each.our_bodies) == (cases[name].ours, cases[name].our_bodies)
+
+
+def test_shows_and_pages_have_a_cold_case_beside_the_hot_one() -> None:
+    cases = peer._cases(9_000)
+
+    for name in ("show", "page of a project", "page of everything"):
+        for dialect in ("", "Images API: "):
+            cached, anywhere = cases[f"{dialect}{name}"], cases[f"{dialect}{name}, cold"]
+            assert len({*anywhere.ours}) == len(anywhere.ours) > 5 * len(cached.ours)
+            assert [path.rpartition("/" if name == "show" else "=")[2] for path in anywhere.ours] == [
+                path.rpartition("/" if name == "show" else "=")[2] for path in anywhere.theirs
+            ]
+
+
 def sent_by(case: peer.Case, many: int) -> list[bytes]:
     """What our program is sent."""
     asked = load.Load(

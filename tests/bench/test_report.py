@@ -106,6 +106,20 @@ def test_of_the_pages_of_a_caller_the_worst_order_counts() -> None:
     assert "page public, worst order" in found[0]["what"]
 
 
+def test_a_cold_page_has_an_aim_of_its_own() -> None:
+    found = aims.aims({"sqlite-scale": scale(page_public_name_first=1.2, page_public_name_cold=1.6)})
+
+    assert [aim["measured"] for aim in found if "wait" in aim["what"]] == [1.2, 1.6]
+    assert {f"{name}{aims.COLD}" for name in ("get", "v2 get")} <= {question.name for question in reads(2000)}
+
+
+def test_a_get_counts_when_it_is_cold_as_in_reports_that_know_no_other() -> None:
+    cold, hot = {"ratio": {"median": 0.5}}, {"ratio": {"median": 0.7}}
+
+    assert [aim["measured"] for aim in aims.aims({"sqlite-get": {"hot": hot, "cold": cold}})] == [0.5]
+    assert aims.aims({"sqlite-get": cold}) == aims.aims({"sqlite-get": {"hot": hot, "cold": cold}})
+
+
 def test_known_costs_have_no_aim_but_are_questions() -> None:
     assert {*aims.NO_AIM} <= {question.name for question in reads(2000)}
     assert not [aim for aim in aims.aims({"sqlite-scale": scale(**{aims.NO_AIM[0]: 40.0})}) if "wait" in aim["what"]]

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from glance_registry.catalogue import images, schema
+from glance_registry.catalogue.base import Catalogue
 from glance_registry.catalogue.open import open_catalogue
 from glance_registry.catalogue.statements import Prepared
 from glance_registry.model.access import ANYONE_IS_ADMIN
@@ -41,6 +42,11 @@ def image(image_id: str = "one", at: int = 0, **fields: Any) -> Image:
 def everything(limit: int = 1_000, marker: str | None = None, **order: Any) -> Query:
     """Images of every visibility, in the given order."""
     return Query(page=Page(limit, marker), sort=Sort(**order), public=None)
+
+
+async def ids(catalogue: Catalogue) -> set[str]:
+    """The ids of all images but the deleted ones."""
+    return {found.id for found in await catalogue.read(images.find, everything(), ADMIN)}
 
 
 def add_many(database: str, prefix: str, count: int) -> None:

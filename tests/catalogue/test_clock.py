@@ -16,7 +16,6 @@ from glance_registry.catalogue import clock, images
 from glance_registry.catalogue.base import Catalogue
 from glance_registry.catalogue.clock import MAX_LEAD, NEWEST, NEWEST_UNTIL
 from glance_registry.catalogue.images import ImageRecord
-from glance_registry.catalogue.open import open_catalogue
 from glance_registry.model.changes import Delete, SetField
 from glance_registry.model.status import DELETED
 
@@ -82,22 +81,6 @@ def test_a_deletion_is_no_earlier_than_the_change_before_it(set_back: Client) ->
 
     (gone,) = set_back.get("/images/detail?deleted=true").json()["images"]
     assert gone["created_at"] < gone["deleted_at"] == gone["updated_at"]
-
-
-@pytest.fixture
-def loop() -> Iterator[asyncio.Runner]:
-    with asyncio.Runner() as runner:
-        yield runner
-
-
-@pytest.fixture
-def catalogue(loop: asyncio.Runner, database: str) -> Iterator[Catalogue]:
-    async def open_on_loop() -> Catalogue:
-        return open_catalogue(database)
-
-    catalogue = loop.run(open_on_loop())
-    yield catalogue
-    loop.run(catalogue.close())
 
 
 def test_a_clock_that_was_far_ahead_is_not_followed_and_is_in_the_log_once(

@@ -158,6 +158,7 @@ def test_more_writes_than_may_wait_are_refused_at_once(loop: asyncio.Runner, sql
     assert len(outcomes) == 2
 
 
+@pytest.mark.external
 def test_four_processes_write_into_one_database_and_lose_nothing(
     loop: asyncio.Runner, catalogue: Catalogue, database: str
 ) -> None:

@@ -46,7 +46,10 @@ ENDLESS = {
 }
 
 
-def never_end(connection: Connection) -> None:
+def never_end(connection: Connection, threads: list[threading.Thread] | None = None) -> None:
+    """Read until it is stopped; say before in which thread."""
+    if threads is not None:
+        threads.append(threading.current_thread())
     connection.execute(text(ENDLESS[connection.dialect.name])).all()
 
 
@@ -63,6 +66,13 @@ def count_far(connection: Connection) -> int:
     """Too far for the event loop of SQLite."""
     counting = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 300000) SELECT max(x) FROM c"
     return int(connection.execute(text(counting)).scalar_one())
+
+
+async def wait_until_running(catalogue: Catalogue, threads: list[threading.Thread]) -> None:
+    """Until a read of `never_end` has left SQLite's event loop, or a PostgreSQL server runs one."""
+    main = threading.main_thread()
+    while {*threads} <= {main} and not await catalogue.write(count_sleeping):  # noqa: ASYNC110 - neither tells
+        await asyncio.sleep(0.01)
 
 
 async def wait_until_stopped(catalogue: Catalogue) -> None:
@@ -88,8 +98,9 @@ def test_a_read_that_takes_too_long_is_stopped_and_its_slot_is_free_again(loop: 
 def test_a_read_that_nobody_waits_for_any_more_is_stopped(loop: asyncio.Runner, database: str) -> None:
     async def story(catalogue: Catalogue) -> None:
         for _ in range(3):
-            tasks = [asyncio.create_task(catalogue.read(never_end)) for _ in range(20)]
-            await asyncio.sleep(0.05)
+            threads: list[threading.Thread] = []
+            tasks = [asyncio.create_task(catalogue.read(never_end, threads)) for _ in range(20)]
+            await wait_until_running(catalogue, threads)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, text
-from tests.catalogue.examples import ADMIN, everything, image, ping
+from tests.catalogue.examples import ids, image, ping
 from tests.conftest import PostgreSQL
 from tests.processes import free_port
 from tests.wire import Fate, Wire
 
 from glance_registry.catalogue import images
-from glance_registry.catalogue.base import Catalogue
 from glance_registry.catalogue.database_url import parse_url
 from glance_registry.catalogue.postgresql import hosts
 from glance_registry.catalogue.postgresql.catalogue import Limits, ServerCatalogue
@@ -36,10 +35,6 @@ def tell(loop: asyncio.Runner, database: str, story: Story, limits: Limits | Non
                 await catalogue.close()
 
     loop.run(run())
-
-
-async def ids(catalogue: Catalogue) -> set[str]:
-    return {found.id for found in await catalogue.read(images.find, everything(), ADMIN)}
 
 
 def test_writes_do_not_notice_that_idle_connections_were_cut(
@@ -168,8 +163,9 @@ def test_while_one_asks_a_server_that_hangs_the_others_are_refused_at_once(
         wire.cut()
         with pytest.raises(Unavailable):
             await catalogue.read(ping)
+        wire.holds.clear()
         asking = asyncio.create_task(catalogue.read(ping))
-        await asyncio.sleep(0.01)
+        await wire.holds.wait()
 
         for run in (catalogue.read, catalogue.write) * 100:
             with pytest.raises(Unavailable):
@@ -210,7 +206,7 @@ def test_a_request_that_nobody_waits_for_any_more_leaves_nothing_behind(
         await catalogue.write(images.add, image())
         wire.hang()
         abandoned = [asyncio.create_task(catalogue.write(images.add, image(f"i{number}"))) for number in range(6)]
-        await asyncio.sleep(0.05)
+        await wire.holds.wait()
         for task in abandoned:
             task.cancel()
         await asyncio.gather(*abandoned, return_exceptions=True)

@@ -289,6 +289,7 @@ def test_the_states_of_a_database_are_told_apart(empty_database: str) -> None:
         assert state(empty_database) is (schema.State.CURRENT if step == STEPS[-1] else schema.State.OLD)
 
 
+@pytest.mark.external
 @pytest.mark.parametrize("from_step", [None, STEPS[0]])
 def test_of_processes_that_upgrade_at_once_all_succeed(empty_database: str, from_step: str | None) -> None:
     if from_step:

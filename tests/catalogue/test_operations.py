@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images in the catalogue, on both databases: get, add, change, remove."""
 
-import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,7 +8,6 @@ from sqlalchemy import Connection, text
 from tests.catalogue.examples import ADMIN, REGISTRY, after_noon, everything, image
 
 from glance_registry.catalogue import images
-from glance_registry.catalogue.base import Catalogue
 from glance_registry.catalogue.lookup import lock_visible
 from glance_registry.model.changes import ANY, Change, Delete, Precondition, SetField, SetProperties, Touch, apply
 from glance_registry.model.contract import CACTUS, QUEENS
@@ -31,16 +28,6 @@ FULL = image(
     properties={"ä" * 255: "x" * 65_535, "empty": ""},
     locations=(Location("http://store/1", {"a": [1, None, {"b": 0.5}]}, "deleted", 3), Location("x", {}, "active", 4)),
 )
-
-
-@pytest.fixture
-def read(loop: asyncio.Runner, catalogue: Catalogue) -> Callable[..., Any]:
-    return lambda operation, *args: loop.run(catalogue.read(operation, *args))
-
-
-@pytest.fixture
-def write(loop: asyncio.Runner, catalogue: Catalogue) -> Callable[..., Any]:
-    return lambda operation, *args: loop.run(catalogue.write(operation, *args))
 
 
 @pytest.mark.parametrize("kept", [image(), FULL, image(disk_format=None, container_format=None)])

@@ -255,6 +255,7 @@ QUESTIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("question", QUESTIONS)
 @pytest.mark.parametrize("who", CALLERS)
 def test_a_page_is_no_more_work_in_a_larger_catalogue(
@@ -266,6 +267,7 @@ def test_a_page_is_no_more_work_in_a_larger_catalogue(
     assert not too_much_work(filled, caller, sorts, {"public": public, **QUESTIONS[question]}, monkeypatch)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["created_at", "updated_at"])
 def test_a_page_of_a_visibility_never_walks_past_the_images_of_others(
     filled: Filled, key: str, monkeypatch: pytest.MonkeyPatch
@@ -334,6 +336,7 @@ VIEWED: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("question", VIEWED)
 @pytest.mark.parametrize("who", VIEWERS)
 def test_a_view_is_no_more_work_in_a_larger_catalogue(

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Connection, Integer, String, bindparam, cast, select, text
 from sqlalchemy.exc import DBAPIError
-from tests.catalogue.examples import ADMIN, REGISTRY, after_noon, everything, image, ping
-from tests.conftest import PostgreSQL
+from tests.catalogue.examples import ADMIN, REGISTRY, after_noon, everything, ids, image, ping
+from tests.conftest import PostgreSQL, opened
 from tests.processes import free_port
 
 from glance_registry.catalogue import images
@@ -24,16 +24,12 @@ from glance_registry.model.image import Image
 
 @pytest.fixture
 def server(loop: asyncio.Runner, postgresql_database: str) -> Iterator[Catalogue]:
-    async def opened() -> Catalogue:
-        return open_catalogue(postgresql_database)
-
-    catalogue = loop.run(opened())
-    yield catalogue
-    loop.run(catalogue.close())
+    with opened(loop, postgresql_database) as catalogue:
+        yield catalogue
 
 
 def kept(loop: asyncio.Runner, catalogue: Catalogue) -> set[str]:
-    return {found.id for found in loop.run(catalogue.read(images.find, everything(), ADMIN))}
+    return loop.run(ids(catalogue))
 
 
 def raise_state(connection: Connection, state: str) -> None:
@@ -248,6 +244,7 @@ def test_a_server_that_lets_nobody_in_is_unavailable_until_it_does(
     loop.run(server.write(images.add, image("two")))
 
 
+@pytest.mark.external
 @pytest.mark.parametrize(
     "url", ["postgresql://postgres@127.0.0.1:{port}/none", "postgresql://postgres@/none?host=/no/such/folder"]
 )

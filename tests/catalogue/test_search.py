@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from sqlalchemy import Connection
 from tests.catalogue.examples import ADMIN, IMAGES, NOON, REGISTRY, after_noon, everything, image, upgrade
 from tests.catalogue.test_migrations import INSERT, LOCATIONS, STEPS, execute, rows, run
+from tests.speeds import scaled
 
 from glance_registry.catalogue import images, members
 from glance_registry.catalogue.base import Catalogue
@@ -81,7 +82,7 @@ def test_what_is_found_is_what_a_plain_model_finds(held: Held, most: int, monkey
     """Along both ways, also after the images have changed and are gone."""
     monkeypatch.setattr(pages, "MAX_GATHERED", most)
 
-    @settings(max_examples=25, phases=[phase for phase in Phase if phase is not Phase.shrink])
+    @settings(max_examples=scaled(25), phases=[phase for phase in Phase if phase is not Phase.shrink])
     @given(st.lists(pictured, min_size=1, max_size=4), pictured, st.lists(texts, min_size=1, max_size=5))
     def compare(fields: list[dict[str, Any]], changed: dict[str, Any], asked: list[str]) -> None:
         kept = held.keep(fields)

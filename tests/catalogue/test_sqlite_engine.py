@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, text
-from tests.catalogue.examples import ADMIN, everything, image, ping
+from tests.catalogue.examples import ADMIN, everything, ids, image, ping
+from tests.conftest import opened
 
 from glance_registry.catalogue import images
 from glance_registry.catalogue.base import Catalogue
@@ -26,16 +27,12 @@ from glance_registry.model.search import read_terms
 
 @pytest.fixture
 def sqlite(loop: asyncio.Runner, sqlite_database: str) -> Iterator[Catalogue]:
-    async def opened() -> Catalogue:
-        return open_catalogue(sqlite_database)
-
-    catalogue = loop.run(opened())
-    yield catalogue
-    loop.run(catalogue.close())
+    with opened(loop, sqlite_database) as catalogue:
+        yield catalogue
 
 
 def kept(loop: asyncio.Runner, catalogue: Catalogue) -> set[str]:
-    return {found.id for found in loop.run(catalogue.read(images.find, everything(), ADMIN))}
+    return loop.run(ids(catalogue))
 
 
 def pragma(connection: Connection, setting: str) -> None:

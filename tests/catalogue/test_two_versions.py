@@ -70,6 +70,7 @@ def test_a_program_that_runs_while_the_schema_moves_on_goes_on_working(client: C
     assert client.operate(rows, "SELECT DISTINCT grade, note FROM images") == [(0, None)]
 
 
+@pytest.mark.external
 def test_an_older_program_starts_over_a_newer_schema_that_it_works_with(database: str, tmp_path: Path) -> None:
     run(database, step_to_tomorrow)
 
@@ -85,6 +86,7 @@ def test_an_older_program_starts_over_a_newer_schema_that_it_works_with(database
     assert (purged.returncode, purged.stdout) == (0, "Purged 0 images.\n")
 
 
+@pytest.mark.external
 @pytest.mark.parametrize("since", ["9999", None])
 def test_an_older_program_does_not_start_over_a_schema_that_is_too_new_for_it(
     database: str, tmp_path: Path, since: str | None

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 from tests.cli.conftest import Invoke
+from tests.speeds import scaled
 
 from glance_registry.catalogue import images
 from glance_registry.catalogue.images import ImageRecord
@@ -286,7 +287,7 @@ MEMBERS = st.lists(
 ).map(lambda members: tuple(sorted(members, key=lambda member: member.member_id)))
 
 
-@settings(max_examples=30)
+@settings(max_examples=scaled(30))
 @given(
     kept=st.lists(st.builds(ImageRecord, IMAGES, MEMBERS), max_size=5, unique_by=lambda kept: kept.image.id),
     tombstones=st.lists(st.builds(Tombstone, IDS, TIMES), max_size=3),

@@ -242,6 +242,7 @@ def test_a_real_server_is_spoken_to_over_http(invoke: Invoke, server: str) -> No
     assert (deleted.stdout, deleted.stderr) == ("Deleted one.\n", "two: Image not found\n")
 
 
+@pytest.mark.external
 def test_a_database_on_the_command_outranks_the_environment_s_server(invoke: Invoke, sqlite_database: str) -> None:
     nowhere = {"GLANCE_REGISTRY_SERVER": f"http://127.0.0.1:{free_port()}"}
 
@@ -302,6 +303,7 @@ def answering(status: int, body: bytes, content_type: str = "application/json") 
             thread.join()
 
 
+@pytest.mark.external
 @pytest.mark.parametrize(
     ("status", "body"),
     [
@@ -322,6 +324,7 @@ def test_another_server_than_a_registry_is_recognised(invoke: Invoke, status: in
     assert result.stderr == f"Error: The server at {url} is not a registry.\n"
 
 
+@pytest.mark.external
 @pytest.mark.parametrize(
     ("body", "content_type", "sentence"),
     [
@@ -342,6 +345,7 @@ def test_an_error_is_a_sentence_whatever_its_form(
     assert (result.exit_code, result.stderr) == (1, f"Error: {sentence}\n")
 
 
+@pytest.mark.external
 def test_a_server_that_does_not_answer_in_time_is_given_up(invoke: Invoke) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"

@@ -15,6 +15,7 @@ from tests.cli.conftest import Invoke
 from tests.cli.test_export import read
 from tests.conftest import Client
 from tests.options import make_settings
+from tests.speeds import scaled
 
 from glance_registry.catalogue.images import ImageRecord, add_all
 from glance_registry.cli.export_format import read_line
@@ -244,7 +245,7 @@ def with_locations(sqlite_database: str) -> Iterator[Client]:
     client.close()
 
 
-@settings(max_examples=100)
+@settings(max_examples=scaled(100))
 @given(image=active_images())
 def test_the_answer_of_this_registry_says_all_of_an_image(with_locations: Client, image: Image) -> None:
     image = structs.replace(image, id=str(uuid4()))  # All examples are in one registry.

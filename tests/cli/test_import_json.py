@@ -234,6 +234,7 @@ def test_nothing_is_an_empty_file(invoke: Invoke, sqlite_database: str) -> None:
     assert (result.exit_code, result.stdout) == (0, "registered 0, tombstones 0, already there 0, refused 0\n")
 
 
+@pytest.mark.external
 def test_lines_are_registered_as_they_come_and_an_interruption_leaves_whole_batches(
     invoke: Invoke, sqlite_database: str
 ) -> None:

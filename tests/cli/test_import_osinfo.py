@@ -171,6 +171,7 @@ def test_a_server_is_given_the_images_over_http(invoke: Invoke, server: str, sql
     assert len(images(invoke, sqlite_database)) == 4
 
 
+@pytest.mark.external
 def test_a_server_that_cannot_be_reached_is_one_sentence(invoke: Invoke, sound: Path) -> None:
     nowhere = f"http://127.0.0.1:{free_port()}"
 

@@ -80,6 +80,7 @@ def aside_of(path: Path) -> Path:
     return aside
 
 
+@pytest.mark.external
 def test_a_copy_is_restored_without_the_log_of_the_old_file_which_goes_aside_with_it(
     invoke: Invoke, sqlite_database: str, path: Path, copy: Path
 ) -> None:
@@ -107,6 +108,7 @@ def test_a_new_database_is_made(invoke: Invoke, path: Path, tmp_path: Path) -> N
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
 
 
+@pytest.mark.external
 @pytest.mark.parametrize("kind", ["text", "foreign", "newer", "damaged"])
 def test_what_is_no_sound_copy_changes_nothing(
     invoke: Invoke, sqlite_database: str, path: Path, copy: Path, kind: str
@@ -160,6 +162,7 @@ def test_a_server_s_database_is_restored_with_its_own_tools(invoke: Invoke, path
 STEPS = ["mark", "move", "move -wal", "move -shm", "move file", "replace", "verify", "unmark"]
 
 
+@pytest.mark.external
 @pytest.mark.parametrize("step", STEPS)
 def test_a_restore_that_is_killed_is_done_again_and_nothing_is_opened_until_then(
     invoke: Invoke, sqlite_database: str, path: Path, copy: Path, step: str
@@ -180,6 +183,7 @@ def test_a_restore_that_is_killed_is_done_again_and_nothing_is_opened_until_then
     assert not beside(path, MARKER).exists()
 
 
+@pytest.mark.external
 def test_a_file_copied_over_the_log_of_another_one_is_found_at_the_start(
     invoke: Invoke, sqlite_database: str, path: Path, tmp_path: Path
 ) -> None:
@@ -202,6 +206,7 @@ def test_a_file_copied_over_the_log_of_another_one_is_found_at_the_start(
     assert names(path) == ["n"]
 
 
+@pytest.mark.external
 def test_a_log_that_belongs_to_its_file_is_no_fault(
     invoke: Invoke, sqlite_database: str, path: Path, copy: Path
 ) -> None:

@@ -28,6 +28,7 @@ def run(invoke: Invoke, command: tuple[str, ...], url: str, monkeypatch: pytest.
     return refusal(invoke(*command, "--database", url))
 
 
+@pytest.mark.external
 @commands
 @pytest.mark.parametrize(
     ("url", "words"),

@@ -17,6 +17,8 @@ from tests.processes import free_port
 from glance_registry.api.identity.accounts import Person, read_accounts
 from glance_registry.api.identity.passwords import kind_of, verify
 
+pytestmark = pytest.mark.slow  # Passwords are hashed at full cost.
+
 PASSWORD = "se:cr:ét"
 BCRYPT = bcrypt.hashpw(b"x", bcrypt.gensalt(4)).decode()
 HTPASSWD = f"# The people of operations.\r\nzoë:{BCRYPT}\r\n\nbob:{BCRYPT}"
@@ -267,6 +269,7 @@ def test_the_files_are_those_of_the_settings_unless_given(invoke: Invoke, htpass
     assert "--htpasswd-file" in result.stderr
 
 
+@pytest.mark.external
 def test_two_at_once_both_leave_their_user(htpasswd: Path, users: Path) -> None:
     files = ("--htpasswd-file", str(htpasswd), "--users-file", str(users))
     names = [f"user{number}" for number in range(3)]
@@ -282,6 +285,7 @@ def test_two_at_once_both_leave_their_user(htpasswd: Path, users: Path) -> None:
     assert sorted(read_accounts(htpasswd, users).hashes) == names
 
 
+@pytest.mark.external
 def test_serve_does_not_start_with_a_password_that_is_not_hashed(
     invoke: Invoke, htpasswd: Path, users: Path, new_database: str, tmp_path: Path
 ) -> None:

@@ -138,27 +138,27 @@ def test_of_several_a_standby_is_found_and_the_primary_is_none(loop: asyncio.Run
 
 def test_a_question_that_was_on_its_way_before_ours_does_not_answer_it(loop: asyncio.Runner) -> None:
     log = [1]
-    arrived: list[asyncio.Future[None]] = []
+    arrived: asyncio.Queue[asyncio.Future[None]] = asyncio.Queue()
 
     async def look() -> Position:
         seen = log[0]
-        arrived.append(asyncio.get_running_loop().create_future())
-        await arrived[-1]
+        question: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        arrived.put_nowait(question)
+        await question
         return Position(1, seen)
 
     async def story() -> None:
         shared = Shared(look)
         first = asyncio.create_task(shared.ask())
-        await asyncio.sleep(0.01)
+        question = await arrived.get()
         log[0] = 2
         later = [asyncio.create_task(shared.ask()) for _ in range(10)]
-        await asyncio.sleep(0.01)
-        assert len(arrived) == 1
-        arrived[0].set_result(None)
+        await asyncio.sleep(0)
+        assert arrived.empty()
+        question.set_result(None)
         assert await first == (1, 1)
-        await asyncio.sleep(0.01)
-        arrived[1].set_result(None)
+        (await arrived.get()).set_result(None)
         assert await asyncio.gather(*later) == [(1, 2)] * 10
-        assert len(arrived) == 2
+        assert arrived.empty()
 
     loop.run(story())

@@ -6,7 +6,7 @@ The model below is the registry protocol, section 3, in the shortest Python that
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import count, product
 from typing import Any
 from uuid import UUID
@@ -18,6 +18,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, multi
 from sqlalchemy import Connection, delete
 from tests.conftest import Client, identity
 from tests.options import make_settings
+from tests.plain_lists import START, matches, sort_value
+from tests.speeds import scaled
 
 from glance_registry.catalogue.tables import metadata
 
@@ -116,7 +118,6 @@ FILTERS = st.fixed_dictionaries(
 WHO = st.sampled_from(["admin", "admin", "owner", "owner", "friend", "user", "nobody"])
 WHO_SHARES = st.sampled_from(["admin", "owner", "friend", "friend", "friend", "user", "nobody"])
 MEMBER = st.sampled_from([*PROJECTS, "f"])
-START = datetime(2026, 11, 23, tzinfo=UTC)
 
 
 class Clock:
@@ -269,7 +270,7 @@ class Machine(RuleBasedStateMachine):
         if "changes-since" in filters:
             query["changes-since"] = (START + timedelta(seconds=filters["changes-since"])).isoformat()
         wanted = [image for image in self.kept.values() if self._lists(who, image, filters)]
-        wanted.sort(key=lambda image: _place(image, sort_key), reverse=descending)
+        wanted.sort(key=lambda image: sort_value(image, sort_key), reverse=descending)
 
         found = list(self._walk(who, query))
 
@@ -322,7 +323,7 @@ class Machine(RuleBasedStateMachine):
             return False
         if deleted is False and image.status == "killed":
             return False
-        return all(_matches(image, name, value) for name, value in filters.items())
+        return all(matches(image, name, value) for name, value in filters.items())
 
     # Requests.
 
@@ -350,24 +351,6 @@ def _remove_everything(connection: Connection) -> None:
         connection.execute(delete(table))
 
 
-def _place(image: Model, sort_key: str) -> tuple[Any, ...]:
-    value = getattr(image, sort_key)
-    least = -1 if sort_key == "size" else ""
-    return (least if value is None else value, image.created_at, image.id)
-
-
-def _matches(image: Model, name: str, value: Any) -> bool:
-    if name in ("is_public", "deleted"):
-        return True
-    if name == "changes-since":
-        return image.updated_at > START + timedelta(seconds=value)
-    if name.startswith("size_"):
-        return image.size is not None and (image.size >= value if name == "size_min" else image.size <= value)
-    if name.startswith("property-"):
-        return image.properties.get(name.removeprefix("property-")) == value
-    return bool(getattr(image, name) == value)
-
-
 @pytest.mark.parametrize(("engine", "examples", "steps"), [("sqlite", 100, 50), ("postgresql", 25, 40)])
 def test_whatever_callers_do_the_registry_does_what_the_protocol_says(
     make_database: Callable[[str], str], engine: str, examples: int, steps: int
@@ -387,7 +370,7 @@ def test_whatever_callers_do_the_registry_does_what_the_protocol_says(
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=examples,
+            max_examples=scaled(examples),
             stateful_step_count=steps,
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -20,6 +20,7 @@ from tests.fuzz.mutations import Mutator
 from tests.options import make_settings
 from tests.processes import SECONDS, Server, receive_all
 from tests.raw import ask
+from tests.speeds import scaled
 
 from glance_registry.catalogue.integrity import check
 from glance_registry.catalogue.snapshot import snapshot
@@ -47,7 +48,7 @@ def test_no_request_is_answered_with_a_fault_of_ours(
 ) -> None:
     statuses: Counter[int] = Counter()
 
-    @settings(GO, max_examples=seeds)
+    @settings(GO, max_examples=scaled(seeds))
     @given(seed=SEEDS)
     def every_answer_is_below_500(seed: int) -> None:
         mutator = Mutator(seed)
@@ -101,7 +102,7 @@ def test_no_bytes_are_answered_with_a_fault_of_ours_or_never(
             sent[status] += 1
             assert not status.startswith(b"5"), (seed, data, answer)
 
-    @settings(GO, max_examples=seeds)
+    @settings(GO, max_examples=scaled(seeds))
     @given(seeds=st.lists(SEEDS, min_size=4, max_size=4))
     def four_at_once(seeds: list[int]) -> None:
         with ThreadPoolExecutor(4) as threads:

@@ -12,33 +12,19 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
-from schemathesis.checks import not_a_server_error
 from schemathesis.python.asgi import shutdown_lifespans
 from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
     ensure_resource_availability,
-    response_headers_conformance,
-    response_schema_conformance,
-    status_code_conformance,
     use_after_free,
 )
+from tests.api.test_openapi import CHECKS, LABELS
 from tests.figures import Figure
 from tests.options import make_settings
+from tests.speeds import scaled
 
-from glance_registry.api.routes import ROUTES
-from glance_registry.api.v2.routes import PATCH
 from glance_registry.app import build
 
-CHECKS = [
-    not_a_server_error,
-    status_code_conformance,
-    content_type_conformance,
-    response_headers_conformance,
-    response_schema_conformance,
-]
 LINKED = [*CHECKS, use_after_free, ensure_resource_availability]
-LABELS = [f"{route.method} {route.path}" for route in ROUTES if route.path != "/openapi.json"]
-schemathesis.serializer.alias(PATCH.media_type, "application/json")
 GO = settings(deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 
 
@@ -74,7 +60,7 @@ def test_whatever_follows_from_answers_is_answered_as_described(described: Any, 
                 used[f"{case.method} {case.operation.path}"] += 1
             case.validate_response(response, checks=LINKED)
 
-    Workflow.run(settings=settings(GO, max_examples=60, stateful_step_count=40))
+    Workflow.run(settings=settings(GO, max_examples=scaled(60), stateful_step_count=40))
 
     assert {200, 400, 404} <= statuses.keys()
     assert {"POST /images", "DELETE /images/{image_id}"} <= used.keys()
@@ -95,7 +81,7 @@ def test_every_operation_is_answered_as_described(
     count = 0
 
     def call(operation: Any) -> None:
-        @settings(GO, max_examples=examples)
+        @settings(GO, max_examples=scaled(examples))
         @given(case=operation.as_strategy(generation_mode=mode))
         def every_answer_conforms(case: Any) -> None:
             nonlocal count

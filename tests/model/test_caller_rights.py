@@ -2,22 +2,29 @@
 """What a caller may do: one table of callers and acts (registry protocol, section 3, identity and members)."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import UTC, datetime
 
 import pytest
+from msgspec.structs import replace
 
 from glance_registry.model import access
 from glance_registry.model.access import ANONYMOUS, ANYONE_IS_ADMIN, Caller
+from glance_registry.model.contract import API_SERVERS, QUEENS, USERS
 from glance_registry.model.errors import Forbidden, Invalid, NotFound
 from glance_registry.model.image import PUBLIC, Image
+from glance_registry.model.member import Member
 
 NOON = datetime(2011, 4, 15, 12, tzinfo=UTC)
 PRIVATE = Image(id="one", created_at=NOON, updated_at=NOON, owner="anna")
 OPEN = Image(id="two", created_at=NOON, updated_at=NOON, owner="anna", visibility=PUBLIC)
+DEACTIVATED = replace(PRIVATE, status="deactivated")
 NOBODYS = Image(id="three", created_at=NOON, updated_at=NOON)
 
 ANNA, BEN = Caller(project="anna"), Caller(project="ben")
 ADMIN, WRITER = Caller(project="ops", admin=True), Caller(writer=True)
+NOVA = Caller(project="ben", service=True)
+USERS_CALL, SERVERS_CALL = replace(QUEENS, clients=USERS), replace(QUEENS, clients=API_SERVERS)
 
 ACTS: dict[str, Callable[[Caller], None]] = {
     "write": access.check_may_write,
@@ -52,6 +59,52 @@ def test_an_act_is_allowed_to_these_callers_alone(act: str, allowed: set[str], r
         else:
             with pytest.raises(refusal):
                 ACTS[act](caller)
+
+
+QUESTIONS: dict[str, Callable[[Caller], bool]] = {
+    "publish an image": access.may_publicize,
+    "see where bytes lie": access.may_see_locations,
+    "name a store": access.may_name_stores,
+    "modify an image of anna": lambda caller: access.may_modify(caller, PRIVATE),
+    "read locations where users call": lambda caller: access.may_read_locations(caller, PRIVATE, USERS_CALL),
+    "read locations where API servers call": lambda caller: access.may_read_locations(caller, PRIVATE, SERVERS_CALL),
+    "… of a deactivated image": lambda caller: access.may_read_locations(caller, DEACTIVATED, SERVERS_CALL),
+}
+
+
+@pytest.mark.parametrize(
+    ("question", "allowed"),
+    [
+        ("publish an image", {"admin", "writer"}),
+        ("see where bytes lie", {"admin", "writer"}),
+        ("name a store", {"writer", "nova"}),
+        ("modify an image of anna", {"anna", "writer"}),
+        ("read locations where users call", {"admin", "writer"}),
+        ("read locations where API servers call", {"anonymous", "anna", "ben", "admin", "writer", "nova"}),
+        ("… of a deactivated image", {"admin"}),
+    ],
+)
+def test_a_right_is_these_callers_alone(question: str, allowed: set[str]) -> None:
+    callers = {"anonymous": ANONYMOUS, "anna": ANNA, "ben": BEN, "admin": ADMIN, "writer": WRITER, "nova": NOVA}
+
+    assert {name for name, caller in callers.items() if QUESTIONS[question](caller)} == allowed
+
+
+@pytest.mark.parametrize(("caller", "allowed"), [(ANNA, False), (ADMIN, True), (WRITER, True), (NOVA, True)])
+def test_a_service_is_told_where_the_bytes_of_its_user_s_images_lie(caller: Caller, allowed: bool) -> None:
+    with nullcontext() if allowed else pytest.raises(Forbidden, match="are told where"):
+        access.check_may_see_locations(caller)
+
+
+@pytest.mark.parametrize(("can_share", "allowed"), [(True, True), (False, False)])
+def test_a_member_shares_an_image_if_it_may(can_share: bool, allowed: bool) -> None:
+    with nullcontext() if allowed else pytest.raises(Forbidden, match="No permission to share"):
+        access.check_may_share(BEN, PRIVATE, Member(member_id="ben", can_share=can_share))
+
+
+@pytest.mark.parametrize("caller", [ANONYMOUS, Caller(user="u"), ADMIN])
+def test_who_acts_for_no_project_owns_nothing(caller: Caller) -> None:
+    assert not caller.owns(NOBODYS)
 
 
 @pytest.mark.parametrize(

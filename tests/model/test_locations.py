@@ -5,10 +5,20 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+from glance_registry.model.access import Caller
+from glance_registry.model.contract import API_SERVERS, QUEENS, USERS
 from glance_registry.model.errors import Conflict, Forbidden, Invalid
 from glance_registry.model.image import Image, Location
-from glance_registry.model.locations import MOST_LOCATIONS, with_locations
+from glance_registry.model.locations import (
+    MOST_LOCATIONS,
+    check_may_add_locations,
+    check_may_describe_bytes,
+    emptied,
+    has_credentials,
+    with_locations,
+)
 from glance_registry.model.locations import GivenLocation as Given
 
 NOON = datetime(2011, 4, 15, 12, tzinfo=UTC)
@@ -62,3 +72,131 @@ def test_an_active_image_takes_what_is_known_already_and_a_new_order() -> None:
 def test_locations_that_cannot_be_are_refused(before: Image, given: list[Given], refusal: type[Exception]) -> None:
     with pytest.raises(refusal):
         with_locations(before, given)
+
+
+def test_a_location_given_again_keeps_its_status_and_gets_the_new_metadata() -> None:
+    before = image("active", locations=(Location(A, {"zone": "1"}, "pending_delete", 7),))
+
+    (after,) = with_locations(before, [Given(url=A, metadata={"zone": "2"})]).locations
+
+    assert after == Location(A, {"zone": "2"}, "pending_delete", 7)
+
+
+def test_a_claim_that_says_what_is_known_changes_nothing() -> None:
+    before = image("active", size=7, locations=(Location(A, id=1),))
+
+    assert with_locations(before, [Given(url=A, claims={"size": 7})]) == before
+
+
+def test_a_queued_image_can_be_of_no_bytes() -> None:
+    after = emptied(image("queued", virtual_size=5))
+
+    assert (after.status, after.size, after.virtual_size) == ("active", 0, None)
+    assert after.checksum == "d41d8cd98f00b204e9800998ecf8427e"
+    assert (after.os_hash_algo, (after.os_hash_value or "")[:16]) == ("sha512", "cf83e1357eefb8bd")
+
+
+@pytest.mark.parametrize(
+    ("before", "refusal"),
+    [
+        (image("active"), Conflict),
+        (image("queued", locations=(Location(A),)), Conflict),
+        (replace(image("queued"), disk_format=None), Invalid),
+    ],
+    ids=["active", "with a location", "without a format"],
+)
+def test_an_image_that_cannot_be_of_no_bytes_stays_what_it_is(before: Image, refusal: type[Exception]) -> None:
+    with pytest.raises(refusal):
+        emptied(before)
+
+
+USER, WRITER, SERVICE = Caller(project="anna"), Caller(writer=True), Caller(project="anna", service=True)
+SCHEMES = frozenset({"http", "https", "rbd"})
+STORE = "rbd://pool/image"
+
+
+@pytest.mark.parametrize(
+    ("caller", "status", "url", "refusal"),
+    [
+        (USER, "queued", A, None),
+        (USER, "queued", "HTTPS://a.test/x", None),
+        (USER, "queued", STORE, Forbidden),
+        (WRITER, "queued", STORE, None),
+        (SERVICE, "queued", STORE, None),
+        (USER, "active", A, Forbidden),
+        (SERVICE, "active", A, Forbidden),
+        (WRITER, "active", A, None),
+        (WRITER, "queued", "file:///etc/passwd", Invalid),
+        (WRITER, "queued", "https://u:p@a.test/x", Invalid),
+        (WRITER, "queued", "no url", Invalid),
+        (WRITER, "queued", "https://a.test/with blank", Invalid),
+    ],
+)
+def test_who_may_give_an_image_a_location(
+    caller: Caller, status: str, url: str, refusal: type[Exception] | None
+) -> None:
+    before = image(status)
+    after = replace(before, locations=(Location(url),))
+
+    if refusal is None:
+        check_may_add_locations(caller, before, after, SCHEMES)
+    else:
+        with pytest.raises(refusal):
+            check_may_add_locations(caller, before, after, SCHEMES)
+
+
+def test_a_location_that_was_there_before_is_nobody_s_act() -> None:
+    before = image("active", locations=(Location("file:///old"), Location(A)))
+
+    check_may_add_locations(USER, before, replace(before, locations=before.locations[:1]), SCHEMES)
+
+
+def test_a_user_is_told_of_no_scheme_but_those_that_users_may_name() -> None:
+    with pytest.raises(Forbidden, match=r"^A location here must begin with http: or https:\.$"):
+        check_may_add_locations(USER, image("queued"), image("queued", locations=(Location(STORE),)), SCHEMES)
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"locations": (Location(A),)}, "locations"),
+        ({"checksum": "a" * 32}, "checksum"),
+        ({"size": 1}, "size"),
+        ({"name": "x"}, None),
+    ],
+)
+@pytest.mark.parametrize("before", [None, image("queued")], ids=["new", "changed"])
+def test_where_users_call_only_writers_say_what_the_bytes_are(
+    fields: dict[str, Any], named: str | None, before: Image | None
+) -> None:
+    contract, after = replace(QUEENS, clients=USERS), image("queued", **fields)
+
+    check_may_describe_bytes(WRITER, before, after, contract)
+    if named is None:
+        check_may_describe_bytes(USER, before, after, contract)
+    else:
+        with pytest.raises(Forbidden, match=f"'{named}'"):
+            check_may_describe_bytes(USER, before, after, contract)
+
+
+def test_an_api_server_names_stores_of_the_setting_alone_blanks_and_all() -> None:
+    contract = replace(QUEENS, clients=API_SERVERS, location_schemes=frozenset({"rbd"}))
+
+    check_may_describe_bytes(USER, None, image("active", locations=(Location("rbd://pool/an image"),)), contract)
+    with pytest.raises(Invalid, match="must begin with rbd:"):
+        check_may_describe_bytes(USER, None, image("active", locations=(Location(A),)), contract)
+
+
+@pytest.mark.parametrize(
+    ("url", "has"),
+    [
+        ("https://a.test/x", False),
+        ("https://u@a.test/x", True),
+        ("swift+https://u:p@a.test/x", True),
+        ("https://a.test/u@x", False),
+        ("https://a.test?u@x", False),
+        ("not a url@", False),
+    ],
+)
+def test_a_url_with_a_user_s_name_has_credentials(url: str, has: bool) -> None:
+    assert has_credentials(url) == has

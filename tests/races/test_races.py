@@ -31,6 +31,7 @@ from tests.races.model import (
     Update,
     pairs,
 )
+from tests.speeds import scaled
 
 CLIENTS = 6
 
@@ -168,7 +169,7 @@ GO = settings(
 def test_some_order_explains_whatever_clients_do_at_once(
     arena: Arena, examples: int, figure: Figure, request: pytest.FixtureRequest
 ) -> None:
-    @settings(GO, max_examples=examples)
+    @settings(GO, max_examples=scaled(examples))
     @given(
         before=st.lists(OPERATIONS, max_size=2).map(lambda operations: [Create(), *operations]) | st.just([]),
         together=st.lists(OPERATIONS, min_size=2, max_size=CLIENTS),

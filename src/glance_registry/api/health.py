@@ -25,7 +25,7 @@ async def show_metrics(request: Request) -> Answer:
 
 async def show_openapi(request: Request) -> Answer:
     """The API as an OpenAPI 3.1 document."""
-    return Answer(request.registry.openapi, b"application/json")
+    return Answer(request.registry.openapi(), b"application/json")
 
 
 DIALECT = Dialect(

@@ -49,8 +49,8 @@ class Registry(Struct, frozen=True, kw_only=True):
     metrics: Metrics
     metrics_networks: tuple[Network, ...]
     """Addresses that may read the metrics."""
-    openapi: bytes
-    """The API's description, as it is sent."""
+    openapi: Callable[[], bytes]
+    """The API's description as it is sent, made when it is first asked for."""
     render_cache: RenderCache
     request_log: RequestLog | None = None
     now: Callable[[], datetime]

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.api.ui.browser import look, page_of, post_form, send
 from tests.conftest import Client, Verbs
+from tests.speeds import scaled
 
 from glance_registry.model.visible import printable
 
@@ -128,7 +129,7 @@ names = texts.filter(lambda name: name.strip() == name != "")
 
 
 @given(name=st.none() | texts, tags=st.lists(names), properties=st.dictionaries(names, texts, max_size=4))
-@settings(max_examples=60)
+@settings(max_examples=scaled(60))
 def test_a_form_that_is_not_touched_changes_nothing(
     sqlite_client: Client, name: str | None, tags: list[str], properties: dict[str, str]
 ) -> None:

@@ -226,13 +226,13 @@ def test_a_caller_gets_what_the_table_says_and_what_is_refused_has_no_effect(
     registry: Registry, method: str, path: str, kind: str
 ) -> None:
     ids, body = _insert(registry, path, kind), BODIES.get((method, path))
-    before = registry.kept() if kind != "-" else {}
+    before = registry.kept(ids) if kind != "-" else {}
 
     answers = {who: registry.send(who, method, _url(method, path, ids[who]), body) for who in CALLERS}
 
     assert {who: _outcome(path, ids[who], answer) for who, answer in answers.items()} == ROWS[method, path, kind]
     if kind != "-" and method != "GET":
-        after = registry.kept()
+        after = registry.kept(ids)
         changed = {who for who in CALLERS if after[ids[who]] != before[ids[who]]}
         assert changed == {who for who, answer in answers.items() if answer.is_success}
     for who, answer in answers.items():

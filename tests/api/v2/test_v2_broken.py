@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.conftest import Client
 from tests.options import make_settings
+from tests.speeds import scaled
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**65), 2**65) | st.floats(allow_nan=False) | st.text(max_size=300),
@@ -53,7 +54,7 @@ def check(answer: Any) -> None:
         assert answer.json()["error"]["message"]
 
 
-@settings(max_examples=150)
+@settings(max_examples=scaled(150))
 @given(change=CHANGES)
 def test_no_change_breaks_anything(sturdy: tuple[Client, str], change: tuple[str, Any]) -> None:
     client, image_id = sturdy
@@ -69,7 +70,7 @@ def test_no_change_breaks_anything(sturdy: tuple[Client, str], change: tuple[str
     assert after == (answer.json() if answer.status_code == 200 else before)
 
 
-@settings(max_examples=100)
+@settings(max_examples=scaled(100))
 @given(
     body=st.dictionaries(ATTRIBUTES | st.text(max_size=5), VALUES, max_size=4) | VALUES,
     path=st.sampled_from(["/v2/images", "members", "locations", "members/m"]),
@@ -81,7 +82,7 @@ def test_no_body_breaks_anything(sturdy: tuple[Client, str], body: Any, path: st
     check(client.request(method, path if path[0] == "/" else f"/v2/images/{image_id}/{path}", content=json.dumps(body)))
 
 
-@settings(max_examples=100)
+@settings(max_examples=scaled(100))
 @given(
     query=st.lists(
         st.tuples(

@@ -15,6 +15,7 @@ from tests.api.test_crowded_lists import CROWD, DICE, START
 from tests.api.test_crowded_lists import KEPT as PLAIN
 from tests.conftest import ENGINES, Client
 from tests.options import make_settings
+from tests.speeds import scaled
 
 from glance_registry.catalogue import images
 from glance_registry.model.image import COMMUNITY, PRIVATE, PUBLIC, SHARED, Image
@@ -174,7 +175,7 @@ def _ids(page: dict[str, Any]) -> list[str]:
     return [image["id"] for image in page["images"]]
 
 
-@settings(max_examples=100)
+@settings(max_examples=scaled(100))
 @given(ask=ASKS, at=st.floats(0, 1), limit=st.sampled_from([1, 3, 20]))
 def test_a_page_out_of_a_crowd_is_the_model_s(crowd: Client, ask: Ask, at: float, limit: int) -> None:
     wanted = _wanted(ask)

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.conftest import Client
 from tests.options import make_settings
+from tests.speeds import scaled
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
 NAMES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=10)
@@ -74,7 +75,7 @@ def agree(client: Client, image_id: str) -> tuple[dict[str, Any], dict[str, Any]
     return old, new
 
 
-@settings(max_examples=40)
+@settings(max_examples=scaled(40))
 @given(registered=OLD, changed=NEW)
 def test_what_the_registry_api_registers_the_images_api_shows_and_changes(
     both: Client, registered: dict[str, Any], changed: dict[str, Any]
@@ -96,14 +97,14 @@ def test_what_the_registry_api_registers_the_images_api_shows_and_changes(
     assert agree(both, image_id)[1] == answer.json()
 
 
-@settings(max_examples=40)
+@settings(max_examples=scaled(40))
 @given(registered=NEW, changed=OLD)
 def test_what_the_images_api_registers_the_registry_api_shows_and_does_not_lose(
     both: Client, registered: dict[str, Any], changed: dict[str, Any]
 ) -> None:
     new = both.post("/v2/images", registered).json()
     agree(both, new["id"])
-    assert new["tags"] == sorted(set(registered.get("tags", [])))
+    assert new["tags"] == sorted({tag.strip() for tag in registered.get("tags", [])})
 
     assert both.put(f"/images/{new['id']}", {"image": changed}).status_code == 200
     _, after = agree(both, new["id"])

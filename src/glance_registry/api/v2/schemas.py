@@ -2,7 +2,7 @@
 """The JSON schemas that clients are given, and that their bodies are checked against: the very same ones."""
 
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +173,7 @@ def load_schemas(file: str) -> Schemas:
     The file maps names to schemas, alone or under `properties` beside `required`.
     """
     if not file:
-        return Schemas()
+        return _of_no_file()
     where = f"[images] schema_file: {file}"
     try:
         given = msgspec.json.decode(Path(file).read_bytes(), type=dict[str, Any])
@@ -186,6 +186,12 @@ def load_schemas(file: str) -> Schemas:
     except (msgspec.MsgspecError, UnicodeDecodeError, JsonSchemaDefinitionException) as error:
         raise Invalid(f"{where} holds no schemas: {error}.") from None
     return schemas
+
+
+@cache
+def _of_no_file() -> Schemas:
+    """What is compiled for one application serves every other one, too."""
+    return Schemas()
 
 
 def _collection(name: str, item: Schema) -> Schema:
