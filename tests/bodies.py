@@ -11,7 +11,7 @@ Json = dict[str, Any]
 STATUSES = ("active", "saving", "queued", "killed")
 AMAZON = ("ari", "aki", "ami")
 PLAIN_DISKS = ("raw", "vhd", "vdi", "qcow2", "vmdk")
-LARGEST_32, LARGEST_64 = 2**31 - 1, 2**63 - 1
+MAX_INT32, MAX_INT64 = 2**31 - 1, 2**63 - 1
 LOCATION_STATUSES = ("active", "pending_delete", "deleted")
 TRUE, FALSE = ("true", "t", "yes", "on", "1"), ("false", "f", "no", "off", "0")
 
@@ -89,8 +89,8 @@ LATER_STATUSES = ("pending_delete", "deleted", "deactivated", "importing", "uplo
 COMMON = [
     _optional(
         name=texts(255),
-        size=_numbers(LARGEST_64),
-        virtual_size=_numbers(LARGEST_64),
+        size=_numbers(MAX_INT64),
+        virtual_size=_numbers(MAX_INT64),
         checksum=texts(32),
         owner=texts(255),
         location=st.just("") | urls(60),
@@ -100,8 +100,8 @@ COMMON = [
     st.fixed_dictionaries(
         {},
         optional={
-            "min_disk": _numbers(LARGEST_32),
-            "min_ram": _numbers(LARGEST_32),
+            "min_disk": _numbers(MAX_INT32),
+            "min_ram": _numbers(MAX_INT32),
             "is_public": SWITCHES,
             "protected": SWITCHES,
         },

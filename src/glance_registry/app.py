@@ -93,7 +93,7 @@ def contract_of(settings: Settings) -> Contract:
     """The contract of the Registry API, with the limits of these settings."""
     return replace(
         CONTRACTS[settings.registry.contract],
-        most_properties=settings.limits.properties_per_image,
+        max_properties=settings.limits.properties_per_image,
         image_document_bytes=settings.limits.image_document_bytes,
         clients=settings.registry.clients,
         location_schemes=frozenset(scheme.lower() for scheme in settings.images.location_schemes),

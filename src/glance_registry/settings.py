@@ -18,7 +18,7 @@ from msgspec import Struct, convert
 from glance_registry.model.contract import CLIENTS, CONTRACTS, LOCATION_SCHEMES, USERS
 from glance_registry.model.document import IMAGE_DOCUMENT_BYTES, MAX_IMAGE_DOCUMENT_BYTES
 from glance_registry.model.errors import Invalid
-from glance_registry.model.image import LARGEST_MAX_PROPERTIES, MAX_PROPERTIES
+from glance_registry.model.image import MAX_PROPERTIES, MAX_PROPERTIES_SETTING
 
 LOG_FORMATS = ("auto", "text", "json")
 IDENTITY_MODES = ("none", "context", "http_basic", "keystone")
@@ -77,7 +77,7 @@ class LimitsGroup:
         MAX_PROPERTIES,
         "Properties that an image may have; one that has more already keeps them.",
         minimum=1,
-        maximum=LARGEST_MAX_PROPERTIES,
+        maximum=MAX_PROPERTIES_SETTING,
         old_names=(("DEFAULT", "image_property_quota"),),
     )
     image_document_bytes: int = _option(

@@ -8,13 +8,13 @@ from urllib.parse import unquote
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.bodies import CACTUS_IMAGES, LARGEST_32, LARGEST_64, QUEENS_IMAGES, encoded, kept
+from tests.bodies import CACTUS_IMAGES, MAX_INT32, MAX_INT64, QUEENS_IMAGES, encoded, kept
 from tests.broken import NO_ID, VALID, broken_bodies
 from tests.conftest import Client
 from tests.raw import Header, RawAnswer, ask
 from tests.speeds import scaled
 
-from glance_registry.api.registry.headers import MOST_BYTES, MOST_HEADERS, MOST_PROPERTIES
+from glance_registry.api.registry.headers import MAX_HEADER_BYTES, MAX_HEADER_PROPERTIES, MAX_HEADERS
 from glance_registry.api.registry.routes import LIST
 from glance_registry.catalogue.images import count_by_status
 
@@ -50,7 +50,7 @@ def assert_headers_tell(image: Image, answer: RawAnswer) -> None:
     for name, value in image["properties"].items():
         distinct.setdefault(name.lower(), value)
     ours = sum(len(name) + len(value) for name, value in answer.headers if name.startswith(FIELD))
-    assert ours <= 2 * MOST_BYTES
+    assert ours <= 2 * MAX_HEADER_BYTES
     assert properties == distinct or (properties == {} and _too_much_for_headers(fields, distinct))
     assert omitted == len(image["properties"]) - len(properties)
     assert not any(byte < 32 or byte == 127 for _, value in answer.headers for byte in value)
@@ -58,10 +58,10 @@ def assert_headers_tell(image: Image, answer: RawAnswer) -> None:
 
 def _too_much_for_headers(fields: dict[str, str], properties: dict[str, str]) -> bool:
     # Two more may tell what is omitted and what is encoded.
-    if len(fields) + len(properties) + 2 > MOST_HEADERS:
+    if len(fields) + len(properties) + 2 > MAX_HEADERS:
         return True
     longest = sum(4 + len(PROPERTY) + 3 * len((name + value).encode()) for name, value in properties.items())
-    return len(properties) > MOST_PROPERTIES or longest > MOST_BYTES // 2
+    return len(properties) > MAX_HEADER_PROPERTIES or longest > MAX_HEADER_BYTES // 2
 
 
 def assert_comes_back(client: Client, given_image: Image, body: bytes, used: set[str]) -> None:
@@ -158,11 +158,11 @@ LIMITS: list[tuple[str, Any, Any]] = [
     ("checksum", "c" * 32, "c" * 33),
     ("location", LONG_URL, LONG_URL + "u"),
     ("location_data", [{"url": LONG_URL}], [{"url": LONG_URL + "u"}]),
-    *((field, LARGEST_64, LARGEST_64 + 1) for field in ("size", "virtual_size")),
-    *((field, str(LARGEST_64), str(LARGEST_64 + 1)) for field in ("size", "virtual_size")),
+    *((field, MAX_INT64, MAX_INT64 + 1) for field in ("size", "virtual_size")),
+    *((field, str(MAX_INT64), str(MAX_INT64 + 1)) for field in ("size", "virtual_size")),
     *((field, 0, -1) for field in ("size", "virtual_size", "min_disk", "min_ram")),
-    *((field, LARGEST_32, LARGEST_32 + 1) for field in ("min_disk", "min_ram")),
-    *((field, str(LARGEST_32), str(LARGEST_32 + 1)) for field in ("min_disk", "min_ram")),
+    *((field, MAX_INT32, MAX_INT32 + 1) for field in ("min_disk", "min_ram")),
+    *((field, str(MAX_INT32), str(MAX_INT32 + 1)) for field in ("min_disk", "min_ram")),
     ("properties", {"n" * 255: "\U0001f40b" * 16_000}, {"n" * 256: ""}),
     ("properties", {"n": ""}, {"": ""}),
     ("properties", {"n": ""}, {"n": "v" * 65_536}),

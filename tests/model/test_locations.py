@@ -12,7 +12,7 @@ from glance_registry.model.contract import API_SERVERS, QUEENS, USERS
 from glance_registry.model.errors import Conflict, Forbidden, Invalid
 from glance_registry.model.image import Image, Location
 from glance_registry.model.locations import (
-    MOST_LOCATIONS,
+    MAX_LOCATIONS,
     check_may_add_locations,
     check_may_describe_bytes,
     emptied,
@@ -53,7 +53,7 @@ def test_an_active_image_takes_what_is_known_already_and_a_new_order() -> None:
         (image("deactivated"), [Given(url=A)], Conflict),
         (image("queued"), [], Forbidden),
         (image("queued"), [Given(url=A), Given(url=A)], Invalid),
-        (image("queued"), [Given(url=f"{A}/{n}") for n in range(MOST_LOCATIONS + 1)], Invalid),
+        (image("queued"), [Given(url=f"{A}/{n}") for n in range(MAX_LOCATIONS + 1)], Invalid),
         (
             image("queued"),
             [Given(url=A, claims={"size": 1}), Given(url=B, claims={"size": 2})],

@@ -4,7 +4,7 @@
 import pytest
 
 from glance_registry.model.errors import Invalid
-from glance_registry.model.search import LONGEST_TERM, LONGEST_TEXT, MOST_TERMS, has_terms, read_terms, words
+from glance_registry.model.search import MAX_TERM_LENGTH, MAX_TERMS, MAX_TEXT_LENGTH, has_terms, read_terms, words
 
 
 @pytest.mark.parametrize(
@@ -28,8 +28,8 @@ def test_a_text_is_split_into_words(text: str, expected: list[str]) -> None:
         ("ubuntu", (("ubuntu",),)),
         ("Ubuntu-24.0 lts", (("ubuntu", "24", "0"), ("lts",))),
         ("lts LTS -", (("lts",),)),
-        ("a" * LONGEST_TERM, (("a" * LONGEST_TERM,),)),
-        (" ".join(f"w{n}" for n in range(MOST_TERMS)), tuple((f"w{n}",) for n in range(MOST_TERMS))),
+        ("a" * MAX_TERM_LENGTH, (("a" * MAX_TERM_LENGTH,),)),
+        (" ".join(f"w{n}" for n in range(MAX_TERMS)), tuple((f"w{n}",) for n in range(MAX_TERMS))),
     ],
 )
 def test_a_search_is_read(text: str, terms: tuple[tuple[str, ...], ...]) -> None:
@@ -38,7 +38,7 @@ def test_a_search_is_read(text: str, terms: tuple[tuple[str, ...], ...]) -> None
 
 @pytest.mark.parametrize(
     "text",
-    ["", "  ", "- .", "a\0b", "a" * (LONGEST_TERM + 1), " ".join(f"w{n}" for n in range(MOST_TERMS + 1))],
+    ["", "  ", "- .", "a\0b", "a" * (MAX_TERM_LENGTH + 1), " ".join(f"w{n}" for n in range(MAX_TERMS + 1))],
     ids=["empty", "blank", "no-word", "nul", "long", "many"],
 )
 def test_what_cannot_be_searched_is_refused(text: str) -> None:
@@ -64,7 +64,7 @@ def test_what_cannot_be_searched_is_refused(text: str) -> None:
         (["24 ubuntu 24.04"], "ubuntu-24.0", True),
         (["a b a c"], "a-c", True),
         (["Straße"], "strasse", False),
-        (["x" * LONGEST_TEXT, "late"], "late", False),
+        (["x" * MAX_TEXT_LENGTH, "late"], "late", False),
     ],
 )
 def test_texts_have_all_terms(texts: list[str], search: str, is_found: bool) -> None:

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 
 from glance_registry.api.json_body import read_switch
 from glance_registry.model.errors import Invalid
-from glance_registry.model.image import LARGEST_64
+from glance_registry.model.image import MAX_INT64
 
 
 def read_pairs(query_string: bytes) -> list[tuple[str, str]]:
@@ -56,7 +56,7 @@ def read_time(name: str, given: str) -> datetime:
 
 
 def read_limit(given: str | None, default: int, largest: int) -> int:
-    return min(default if given is None else read_whole(LARGEST_64)("limit", given), largest)
+    return min(default if given is None else read_whole(MAX_INT64)("limit", given), largest)
 
 
 def one_of(name: str, given: str | None, allowed: Sequence[str]) -> str:

@@ -31,10 +31,10 @@ from glance_registry.model.contract import CACTUS, QUEENS, Contract
 from glance_registry.model.document import MAX_IMAGE_DOCUMENT_BYTES
 from glance_registry.model.errors import Invalid
 from glance_registry.model.image import (
-    LARGEST_32,
-    LARGEST_64,
-    LARGEST_MAX_PROPERTIES,
-    LONGEST_NAME,
+    MAX_INT32,
+    MAX_INT64,
+    MAX_NAME_LENGTH,
+    MAX_PROPERTIES_SETTING,
     MAX_TAGS,
     Image,
     Location,
@@ -152,7 +152,7 @@ ANY_CONTRACT = structs.replace(
     name="any",
     id_pattern=CACTUS.id_pattern,
     id_sentence=CACTUS.id_sentence,
-    most_properties=LARGEST_MAX_PROPERTIES,
+    max_properties=MAX_PROPERTIES_SETTING,
     image_document_bytes=MAX_IMAGE_DOCUMENT_BYTES,
 )
 """Everything that a catalogue may have, whatever contract it was written with."""
@@ -181,14 +181,14 @@ class TombstoneLine(Struct):
     purged_at: str
 
 
-Tag = Annotated[str, Meta(min_length=1, max_length=LONGEST_NAME)]
+Tag = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_LENGTH)]
 
 
 class _LocationRecord(Struct, forbid_unknown_fields=True):
     """One entry of `location_data`; `metadata` and `status` are read with the body."""
 
     url: str
-    id: Annotated[int, Meta(ge=0, le=LARGEST_64)] | None = None
+    id: Annotated[int, Meta(ge=0, le=MAX_INT64)] | None = None
     metadata: Any = None
     status: Any = None
 
@@ -207,7 +207,7 @@ class _ImageRecord(Struct):
     deleted_at: datetime | None = None
     deleted: bool = False
     visibility: Literal["public", "community", "shared", "private"] | None = None
-    version: Annotated[int, Meta(ge=1, le=LARGEST_32)] = 1
+    version: Annotated[int, Meta(ge=1, le=MAX_INT32)] = 1
     location_data: list[_LocationRecord] | None = None
     members: list[_MemberRecord] = []
     tags: Annotated[list[Tag], Meta(max_length=MAX_TAGS)] = []

@@ -16,7 +16,7 @@ from glance_registry.model.member import Member
 from glance_registry.model.status import DEACTIVATED
 
 ADMIN_ROLE = "admin"
-LONGEST_PROJECT = 255
+MAX_PROJECT_LENGTH = 255
 
 
 class Caller(Struct, frozen=True, kw_only=True):
@@ -54,8 +54,8 @@ def identified(user: str | None, project: str | None, roles: frozenset[str], wri
 
     Raises Invalid when the project's id is too long to be the owner of an image.
     """
-    if project and len(project) > LONGEST_PROJECT:
-        raise Invalid(f"The project's id is longer than {LONGEST_PROJECT} characters.")
+    if project and len(project) > MAX_PROJECT_LENGTH:
+        raise Invalid(f"The project's id is longer than {MAX_PROJECT_LENGTH} characters.")
     return Caller(
         user=user or None,
         project=project or None,

@@ -16,7 +16,7 @@ from glance_registry.model.image import MAX_PROPERTIES, Image
 AMAZON_FORMATS = frozenset({"ari", "aki", "ami"})
 """An Amazon kernel, ramdisk or machine image is its own container: both formats must be the same."""
 
-LONGEST_FORMAT = 20
+MAX_FORMAT_LENGTH = 20
 
 USERS = "users"
 API_SERVERS = "api_servers"
@@ -47,7 +47,7 @@ class Contract(Struct, frozen=True, kw_only=True):
     """Statuses of images that are in no list, but for lists of deleted images and of changes."""
     admin_sees_deleted: bool
     """Whether an admin who asks for a deleted image by its id is shown it."""
-    most_properties: int = MAX_PROPERTIES
+    max_properties: int = MAX_PROPERTIES
     """Of one image that has no more already."""
     image_document_bytes: int = IMAGE_DOCUMENT_BYTES
     """Of one image that is not larger already; see `model.document`."""
@@ -86,7 +86,7 @@ class Contract(Struct, frozen=True, kw_only=True):
         formats = {image.disk_format, image.container_format}
         if self.disk_formats is not None and is_new("disk_format", "container_format") and _is_mixed(formats):
             raise Invalid("Invalid mix of disk and container formats.")
-        _check_sizes(image, max(self.most_properties, len(before.properties) if before else 0))
+        _check_sizes(image, max(self.max_properties, len(before.properties) if before else 0))
         check_document(before, image, self.image_document_bytes)
 
 
@@ -98,17 +98,17 @@ def _check_member(field: str, value: str | None, allowed: frozenset[str], noun: 
     if not value:
         raise Invalid(f"Image {noun.removeprefix('image ')} is required.")
     if value not in allowed:
-        shown = value if len(value) <= LONGEST_FORMAT else value[:LONGEST_FORMAT] + "…"
+        shown = value if len(value) <= MAX_FORMAT_LENGTH else value[:MAX_FORMAT_LENGTH] + "…"
         raise Invalid(f"Invalid {noun} '{shown}' for image. Field '{field}' must be one of: {_words(allowed)}.")
 
 
-def _check_sizes(image: Image, most_properties: int) -> None:
+def _check_sizes(image: Image, max_properties: int) -> None:
     for field, value in (("disk_format", image.disk_format), ("container_format", image.container_format)):
-        if value is not None and len(value) > LONGEST_FORMAT:
-            raise Invalid(f"Field '{field}' is longer than {LONGEST_FORMAT} characters.")
-    if len(image.properties) > most_properties:
+        if value is not None and len(value) > MAX_FORMAT_LENGTH:
+            raise Invalid(f"Field '{field}' is longer than {MAX_FORMAT_LENGTH} characters.")
+    if len(image.properties) > max_properties:
         raise Invalid(
-            f"An image may have at most {most_properties} properties; field 'properties' would have"
+            f"An image may have at most {max_properties} properties; field 'properties' would have"
             f" {len(image.properties)}."
         )
 

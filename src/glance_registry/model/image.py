@@ -25,22 +25,22 @@ VISIBILITIES = (PUBLIC, COMMUNITY, SHARED, PRIVATE)
 ACTIVE = "active"
 """The status of an image whose bytes can be fetched; the status of a location in use."""
 
-LARGEST_32 = 2**31 - 1
+MAX_INT32 = 2**31 - 1
 """Of `min_disk`, `min_ram` and `version`."""
 
-LARGEST_64 = 2**63 - 1
+MAX_INT64 = 2**63 - 1
 """Of sizes."""
 
 MAX_PROPERTIES = 128
 """Of one image, unless a setting says otherwise."""
 
-LARGEST_MAX_PROPERTIES = 1_000
+MAX_PROPERTIES_SETTING = 1_000
 """What the setting may say: the Registry API shows every property in a header."""
 
 MAX_TAGS = 128
-LONGEST_NAME = 255
+MAX_NAME_LENGTH = 255
 """In characters: of a name, a property's name, a tag."""
-LONGEST_VALUE = 65_535
+MAX_VALUE_LENGTH = 65_535
 """In characters, of a property."""
 
 

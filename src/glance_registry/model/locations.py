@@ -26,7 +26,7 @@ other schemes of the setting are for writers and services: compute hosts read th
 DIGEST_SIZES = {"sha256": 64, "sha384": 96, "sha512": 128}
 """The algorithms whose digests count as evidence, and how many hexadecimal digits each has."""
 
-MOST_LOCATIONS = 64
+MAX_LOCATIONS = 64
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)[^\s\x00-\x1f\x7f]*")
 _STORE_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://[^\x00-\x1f\x7f]*")
@@ -61,8 +61,8 @@ def with_locations(image: Image, locations: Sequence[Location | GivenLocation]) 
     urls = [location.url for location in locations]
     if len(set(urls)) < len(urls):
         raise Invalid("The same location is given twice.")
-    if len(urls) > MOST_LOCATIONS:
-        raise Invalid(f"An image may have at most {MOST_LOCATIONS} locations.")
+    if len(urls) > MAX_LOCATIONS:
+        raise Invalid(f"An image may have at most {MAX_LOCATIONS} locations.")
     claims = _agreed([location.claims for location in locations if isinstance(location, GivenLocation)])
     current = {location.url: location for location in image.locations}
     located = replace(

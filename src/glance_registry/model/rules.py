@@ -8,7 +8,7 @@ from glance_registry.model.access import Caller, check_may_change, check_may_mod
 from glance_registry.model.contract import Contract
 from glance_registry.model.document import check_document
 from glance_registry.model.errors import Forbidden, Invalid, TooLarge
-from glance_registry.model.image import LONGEST_NAME, LONGEST_VALUE, MAX_TAGS, PUBLIC, SHARED, Image
+from glance_registry.model.image import MAX_NAME_LENGTH, MAX_TAGS, MAX_VALUE_LENGTH, PUBLIC, SHARED, Image
 from glance_registry.model.locations import check_may_add_locations, check_may_describe_bytes
 from glance_registry.model.status import QUEUED
 
@@ -59,16 +59,16 @@ def check_change(caller: Caller, before: Image | None, after: Image, rules: Rule
 
 def _check_sizes(before: Image, after: Image, contract: Contract) -> None:
     """Only what is new must be short enough: an image that has more already can still be renamed."""
-    if len(after.properties) > max(contract.most_properties, len(before.properties)):
-        raise TooLarge(f"An image may have at most {contract.most_properties} properties.")
+    if len(after.properties) > max(contract.max_properties, len(before.properties)):
+        raise TooLarge(f"An image may have at most {contract.max_properties} properties.")
     if len(after.tags) > max(MAX_TAGS, len(before.tags)):
         raise TooLarge(f"An image may have at most {MAX_TAGS} tags.")
     for tag in set(after.tags) - set(before.tags):
-        if not 0 < len(tag) <= LONGEST_NAME:
-            raise Invalid(f"A tag must have 1 to {LONGEST_NAME} characters.")
+        if not 0 < len(tag) <= MAX_NAME_LENGTH:
+            raise Invalid(f"A tag must have 1 to {MAX_NAME_LENGTH} characters.")
     for name, value in after.properties.items() - before.properties.items():
-        if not 0 < len(name) <= LONGEST_NAME:
-            raise Invalid(f"A property's name must have 1 to {LONGEST_NAME} characters.")
-        if value is not None and len(value) > LONGEST_VALUE:
-            raise Invalid(f"Property '{name}' is longer than {LONGEST_VALUE} characters.")
+        if not 0 < len(name) <= MAX_NAME_LENGTH:
+            raise Invalid(f"A property's name must have 1 to {MAX_NAME_LENGTH} characters.")
+        if value is not None and len(value) > MAX_VALUE_LENGTH:
+            raise Invalid(f"Property '{name}' is longer than {MAX_VALUE_LENGTH} characters.")
     check_document(before, after, contract.image_document_bytes)

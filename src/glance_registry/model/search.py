@@ -11,11 +11,11 @@ from collections.abc import Iterable, Sequence
 
 from glance_registry.model.errors import Invalid
 
-MOST_TERMS = 16
-LONGEST_TERM = 100
+MAX_TERMS = 16
+MAX_TERM_LENGTH = 100
 """Characters. The databases tell longer words apart than anybody asks for."""
 
-LONGEST_TEXT = 50_000
+MAX_TEXT_LENGTH = 50_000
 """Characters of one image that are searched, name, tags and values together."""
 
 Term = tuple[str, ...]
@@ -41,14 +41,14 @@ def read_terms(text: str) -> tuple[Term, ...]:
     terms = tuple(dict.fromkeys(term for given in text.split() if (term := tuple(words(given)))))
     if not terms:
         raise Invalid("What is searched must have a letter or a digit.")
-    if len(terms) > MOST_TERMS or any(sum(map(len, term)) > LONGEST_TERM for term in terms):
-        raise Invalid(f"At most {MOST_TERMS} words can be searched, of at most {LONGEST_TERM} characters each.")
+    if len(terms) > MAX_TERMS or any(sum(map(len, term)) > MAX_TERM_LENGTH for term in terms):
+        raise Invalid(f"At most {MAX_TERMS} words can be searched, of at most {MAX_TERM_LENGTH} characters each.")
     return terms
 
 
 def has_terms(texts: Iterable[str], terms: Sequence[Term]) -> bool:
     """Whether these texts, one after the other, have all the terms."""
-    text = " ".join(texts)[:LONGEST_TEXT].lower()
+    text = " ".join(texts)[:MAX_TEXT_LENGTH].lower()
     if text.isascii() and any(word not in text for term in terms for word in term):
         return False  # Most images, and ten times as fast.
     found = words(text)
@@ -57,7 +57,8 @@ def has_terms(texts: Iterable[str], terms: Sequence[Term]) -> bool:
 
 def _has(found: Sequence[str], term: Term) -> bool:
     *whole, beginning = term
-    places = range(len(whole), len(found)) if len(found) > len(whole) else ()
+    positions = range(len(whole), len(found)) if len(found) > len(whole) else ()
     return any(
-        found[place].startswith(beginning) and list(found[place - len(whole) : place]) == whole for place in places
+        found[position].startswith(beginning) and list(found[position - len(whole) : position]) == whole
+        for position in positions
     )

@@ -14,9 +14,9 @@ from urllib.parse import quote
 from glance_registry.api.registry import wire
 from glance_registry.api.responses import Header
 
-MOST_PROPERTIES = 80
-MOST_BYTES = 32 * 1024
-MOST_HEADERS = 95
+MAX_HEADER_PROPERTIES = 80
+MAX_HEADER_BYTES = 32 * 1024
+MAX_HEADERS = 95
 """Python's HTTP clients stop at 100 headers and 64 KiB (protocol, section 1); some are not about the image."""
 
 SURELY_SHORT_BODY = 3_000
@@ -84,9 +84,9 @@ def _value(header: bytes, text: str, encoded: list[bytes]) -> bytes:
 
 def _are_too_many(headers: list[Header], properties: dict[bytes, bytes]) -> bool:
     # Two more may follow: how many properties were omitted, and what is encoded.
-    return len(properties) > MOST_PROPERTIES or len(headers) + len(properties) + 2 > MOST_HEADERS
+    return len(properties) > MAX_HEADER_PROPERTIES or len(headers) + len(properties) + 2 > MAX_HEADERS
 
 
 def _are_too_long(headers: list[Header], properties: dict[bytes, bytes], encoded: list[bytes]) -> bool:
     texts = list(chain(encoded, chain.from_iterable(headers), chain.from_iterable(properties.items())))
-    return len(b"".join(texts)) + 2 * len(texts) > MOST_BYTES
+    return len(b"".join(texts)) + 2 * len(texts) > MAX_HEADER_BYTES

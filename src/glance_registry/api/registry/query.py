@@ -16,7 +16,7 @@ from glance_registry.api.query_string import (
 )
 from glance_registry.model.access import Caller
 from glance_registry.model.contract import Contract
-from glance_registry.model.image import LARGEST_32, LARGEST_64
+from glance_registry.model.image import MAX_INT32, MAX_INT64
 from glance_registry.model.query import SORT_DIRECTIONS, SORT_KEYS, Filter, Page, Query, Sort
 
 PROPERTY = "property-"
@@ -58,10 +58,10 @@ _FILTERS: dict[str, tuple[str, Any, Callable[[str, str], Any]]] = {
     "status": ("status", "eq", read_text),
     "container_format": ("container_format", "eq", read_text),
     "disk_format": ("disk_format", "eq", read_text),
-    "min_ram": ("min_ram", "eq", read_whole(LARGEST_32)),
-    "min_disk": ("min_disk", "eq", read_whole(LARGEST_32)),
-    "size_min": ("size", "ge", read_whole(LARGEST_64)),
-    "size_max": ("size", "le", read_whole(LARGEST_64)),
+    "min_ram": ("min_ram", "eq", read_whole(MAX_INT32)),
+    "min_disk": ("min_disk", "eq", read_whole(MAX_INT32)),
+    "size_min": ("size", "ge", read_whole(MAX_INT64)),
+    "size_max": ("size", "le", read_whole(MAX_INT64)),
     "protected": ("protected", "eq", read_truth),
 }
 

@@ -25,7 +25,7 @@ from glance_registry.model.changes import (
 )
 from glance_registry.model.contract import Contract
 from glance_registry.model.errors import Invalid
-from glance_registry.model.image import LARGEST_32, LARGEST_64, PUBLIC, SHARED, Image, Location, number
+from glance_registry.model.image import MAX_INT32, MAX_INT64, PUBLIC, SHARED, Image, Location, number
 
 _encode = msgspec.json.Encoder().encode
 
@@ -33,8 +33,8 @@ EXACT = 2**53
 """A JSON number with a fraction or an exponent may be rounded to a whole number from here on."""
 
 Name = Annotated[str, Meta(max_length=255)]
-Bytes = Annotated[int, Meta(ge=0, le=LARGEST_64)]
-Whole = Annotated[int, Meta(ge=0, le=LARGEST_32)]
+Bytes = Annotated[int, Meta(ge=0, le=MAX_INT64)]
+Whole = Annotated[int, Meta(ge=0, le=MAX_INT32)]
 Url = Annotated[str, Meta(max_length=4096)]
 PropertyName = Annotated[str, Meta(min_length=1, max_length=255)]
 PropertyValue = Annotated[str, Meta(max_length=65_535)] | int | float | None

@@ -13,10 +13,10 @@ from glance_registry.api.v2.offer import Offer
 from glance_registry.api.v2.wire import FIELDS, NUMBERS, check_may_name
 from glance_registry.model.changes import Change, RemoveProperty, SetField, SetProperty, SetTags, as_tag
 from glance_registry.model.errors import Invalid
-from glance_registry.model.image import LARGEST_MAX_PROPERTIES, Image
+from glance_registry.model.image import MAX_PROPERTIES_SETTING, Image
 
 MEDIA_TYPE = "application/x-www-form-urlencoded"
-MOST_FIELDS = 4 * LARGEST_MAX_PROPERTIES
+MAX_FIELDS = 4 * MAX_PROPERTIES_SETTING
 """Three for each property, and a few."""
 NEW_PROPERTIES = 3
 """Empty lines for further properties."""
@@ -53,9 +53,9 @@ def read_form(body: bytes, content_type: str) -> list[tuple[str, str]]:
     if content_type.partition(";")[0].strip().lower() != MEDIA_TYPE:
         raise UnsupportedType(f"A form's Content-Type must be {MEDIA_TYPE}.", ())
     try:
-        pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MOST_FIELDS)
+        pairs = parse_qsl(body.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
     except ValueError:
-        raise Invalid(f"The form is not UTF-8, or has more than {MOST_FIELDS} fields.") from None
+        raise Invalid(f"The form is not UTF-8, or has more than {MAX_FIELDS} fields.") from None
     if any("\0" in name + value for name, value in pairs):
         raise Invalid("The form holds a NUL character.")
     return pairs

@@ -50,7 +50,7 @@ class Listing(NamedTuple):
 
     @property
     def narrowed(self) -> bool:
-        """Whether anything but search, order and place was asked for."""
+        """Whether anything but search, order and marker is given."""
         return bool(self.given.keys() - _PLACES - {"q", "limit"})
 
     @property

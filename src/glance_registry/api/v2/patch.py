@@ -33,10 +33,10 @@ MEDIA_TYPES = {
     "application/openstack-images-v2.0-json-patch": False,
     "application/openstack-images-v2.1-json-patch": True,
 }
-MOST_OPERATIONS = 1_000
+MAX_OPERATIONS = 1_000
 PATCH_SCHEMA = {
     "type": "array",
-    "maxItems": MOST_OPERATIONS,
+    "maxItems": MAX_OPERATIONS,
     "items": {
         "type": "object",
         "properties": {"op": {"enum": list(OPERATIONS)}, "path": {"type": "string", "pattern": "^/"}, "value": {}},
@@ -68,8 +68,8 @@ def read_patch(body: bytes, content_type: str, offer: Offer) -> list[Change]:
     if by_rfc is None:
         raise UnsupportedType(f"A PATCH's Content-Type must be one of: {', '.join(MEDIA_TYPES)}.", tuple(MEDIA_TYPES))
     entries = read_list(body)
-    if len(entries) > MOST_OPERATIONS:
-        raise Invalid(f"A patch may have at most {MOST_OPERATIONS} operations.")
+    if len(entries) > MAX_OPERATIONS:
+        raise Invalid(f"A patch may have at most {MAX_OPERATIONS} operations.")
     return [_change(_read_operation(entry, by_rfc), offer) for entry in entries]
 
 

@@ -19,13 +19,13 @@ from glance_registry.api.query_string import (
 )
 from glance_registry.model.changes import as_tag
 from glance_registry.model.errors import Invalid
-from glance_registry.model.image import LARGEST_32, LARGEST_64, VISIBILITIES
+from glance_registry.model.image import MAX_INT32, MAX_INT64, VISIBILITIES
 from glance_registry.model.member import ACCEPTED, STATUSES
 from glance_registry.model.query import SORT_DIRECTIONS, SORT_KEYS, TAG, Filter, Operator, Page, Query, Sort, View
 from glance_registry.model.search import read_terms
 
 PATH = "/v2/images"
-MOST_CONDITIONS = 64
+MAX_CONDITIONS = 64
 """Filters of one list: each is a part of the statement."""
 
 _NOT_FILTERS = frozenset(
@@ -37,8 +37,8 @@ _UNLISTED = frozenset({"killed"})
 Reader = Callable[[str, str], Any]
 _READERS: dict[str, Reader] = {
     **dict.fromkeys(("owner", "checksum", "os_hash_algo", "os_hash_value"), read_text),
-    **dict.fromkeys(("min_ram", "min_disk"), read_whole(LARGEST_32)),
-    **dict.fromkeys(("size", "virtual_size"), read_whole(LARGEST_64)),
+    **dict.fromkeys(("min_ram", "min_disk"), read_whole(MAX_INT32)),
+    **dict.fromkeys(("size", "virtual_size"), read_whole(MAX_INT64)),
     "protected": read_truth,
 }
 _RANGES: dict[str, tuple[str, Operator]] = {"size_min": ("size", "ge"), "size_max": ("size", "le")}
@@ -71,8 +71,8 @@ def _link(pairs: Sequence[tuple[str, str]]) -> str:
 def read_query(query_string: bytes, default_limit: int, largest_limit: int) -> Asked:
     """The list that a query string asks for. Raises Invalid."""
     pairs = read_pairs(query_string)
-    if len(pairs) > MOST_CONDITIONS:
-        raise Invalid(f"A list may be asked for with at most {MOST_CONDITIONS} parameters.")
+    if len(pairs) > MAX_CONDITIONS:
+        raise Invalid(f"A list may be asked for with at most {MAX_CONDITIONS} parameters.")
     # Of a repeated parameter the last counts, unless it is one that may be repeated.
     given = dict(pairs)
     if "changes-since" in given:
@@ -108,7 +108,7 @@ def _is_field(name: str) -> bool:
 def _read_filter(name: str, given: str) -> Filter:
     if name in _RANGES:
         field, operator = _RANGES[name]
-        return Filter(field, operator, read_whole(LARGEST_64)(name, given))
+        return Filter(field, operator, read_whole(MAX_INT64)(name, given))
     if name in _READERS:
         return Filter(name, "eq", _READERS[name](name, given))
     prefix, _, rest = given.partition(":")
@@ -127,14 +127,14 @@ def _read_filter(name: str, given: str) -> Filter:
 
 def _split(name: str, listed: str) -> Iterator[str]:
     """The values of `in:`, between commas; in double quotes where one has a comma, or a quote after a backslash."""
-    place = 0
+    position = 0
     while True:
-        found = _LISTED.match(listed, place)
+        found = _LISTED.match(listed, position)
         if found is None:
             raise Invalid(f"Parameter '{name}' has a quotation mark at a wrong place.")
         yield re.sub(r"\\(.)", r"\1", found[1]) if found[1] is not None else found[2]
-        place = found.end() + 1
-        if place > len(listed):
+        position = found.end() + 1
+        if position > len(listed):
             return
 
 

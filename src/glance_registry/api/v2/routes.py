@@ -96,7 +96,7 @@ PARAMETERS: Mapping[str, Parameter] = {
         {"enum": ["public", "community", "shared", "private", "all"]},
     ),
     "member_status": Parameter(
-        "Of the images shared with the caller's project, those that it has met so.",
+        "Of the images shared with the caller's project, those that it has answered so.",
         {"enum": ["pending", "accepted", "rejected", "all"]},
     ),
     "q": Parameter(

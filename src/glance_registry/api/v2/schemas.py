@@ -11,7 +11,7 @@ import msgspec
 from fastjsonschema import JsonSchemaDefinitionException, JsonSchemaValueException
 
 from glance_registry.model.errors import Invalid
-from glance_registry.model.image import LARGEST_32, LARGEST_64, LONGEST_NAME, VISIBILITIES
+from glance_registry.model.image import MAX_INT32, MAX_INT64, MAX_NAME_LENGTH, VISIBILITIES
 from glance_registry.model.locations import DIGEST_SIZES
 from glance_registry.model.member import STATUSES
 from glance_registry.model.status import TRANSITIONS
@@ -35,8 +35,8 @@ def _set_by_us(schema: Schema) -> Schema:
     return {**schema, "readOnly": True}
 
 
-_WHOLE = {"type": "integer", "minimum": 0, "maximum": LARGEST_32}
-_BYTES = {"type": ["null", "integer"], "minimum": 0, "maximum": LARGEST_64}
+_WHOLE = {"type": "integer", "minimum": 0, "maximum": MAX_INT32}
+_BYTES = {"type": ["null", "integer"], "minimum": 0, "maximum": MAX_INT64}
 # What a path can hold, of any contract of the Registry API: "." and ".." name folders, "detail" a list there.
 _ID = r"^(?!\.{1,2}$|detail$)[A-Za-z0-9._~-]{1,36}$"
 _HASH_NAMES = sorted(DIGEST_SIZES)
@@ -50,7 +50,7 @@ _VALIDATION: Schema = {
         "checksum": _text("MD5 digest, hexadecimal", minLength=32, maxLength=32),
         "os_hash_algo": _text("Algorithm of os_hash_value", enum=_HASH_NAMES),
         "os_hash_value": _text("Digest, hexadecimal", maxLength=128),
-        "size": {"type": "integer", "minimum": 0, "maximum": LARGEST_64, "description": "Bytes"},
+        "size": {"type": "integer", "minimum": 0, "maximum": MAX_INT64, "description": "Bytes"},
     },
     "dependencies": {"os_hash_value": ["os_hash_algo"], "os_hash_algo": ["os_hash_value"]},
 }
@@ -64,7 +64,7 @@ LOCATION_SCHEMA: Schema = {
 
 _BASE: dict[str, Schema] = {
     "id": _text("Identifier of the image; never used again", pattern=_ID),
-    "name": _text_or_null("Name for people", maxLength=LONGEST_NAME),
+    "name": _text_or_null("Name for people", maxLength=MAX_NAME_LENGTH),
     "status": _set_by_us(_text("Where the image is in its life", enum=list(TRANSITIONS))),
     "visibility": _text("Who may see the image", enum=list(VISIBILITIES)),
     "protected": {"type": "boolean", "description": "Whether the image cannot be deleted"},
@@ -72,7 +72,7 @@ _BASE: dict[str, Schema] = {
     "checksum": _set_by_us(_text_or_null("MD5 digest of the bytes", maxLength=32)),
     "os_hash_algo": _set_by_us(_text_or_null("Algorithm of os_hash_value", maxLength=64)),
     "os_hash_value": _set_by_us(_text_or_null("Digest of the bytes, hexadecimal", maxLength=128)),
-    "owner": _text_or_null("Project that the image belongs to", maxLength=LONGEST_NAME),
+    "owner": _text_or_null("Project that the image belongs to", maxLength=MAX_NAME_LENGTH),
     "size": _set_by_us({**_BYTES, "description": "Bytes of the image's file"}),
     "virtual_size": _set_by_us({**_BYTES, "description": "Bytes of the disk inside"}),
     "container_format": _text_or_null("Format of the container", enum=[None, *CONTAINER_FORMATS]),
@@ -82,7 +82,7 @@ _BASE: dict[str, Schema] = {
     "tags": {
         "type": "array",
         "description": "Words that images are found by",
-        "items": {"type": "string", "minLength": 1, "maxLength": LONGEST_NAME},
+        "items": {"type": "string", "minLength": 1, "maxLength": MAX_NAME_LENGTH},
     },
     "direct_url": _set_by_us(_text("Where the bytes lie")),
     "min_ram": {**_WHOLE, "description": "MiB of memory that the image needs"},

@@ -12,7 +12,7 @@ from glance_registry.api.json_body import convert, read_object
 from glance_registry.api.v2.offer import Offer
 from glance_registry.model.changes import as_tags
 from glance_registry.model.errors import Forbidden, Invalid
-from glance_registry.model.image import ACTIVE, LONGEST_NAME, SHARED, Image, Location
+from glance_registry.model.image import ACTIVE, MAX_NAME_LENGTH, SHARED, Image, Location
 from glance_registry.model.locations import GivenLocation, has_credentials
 from glance_registry.model.member import Member
 from glance_registry.model.status import DEACTIVATED
@@ -42,7 +42,7 @@ class ListedMember(Struct):
 
 
 class Invitation(Struct):
-    member: Annotated[str, Meta(min_length=1, max_length=LONGEST_NAME)]
+    member: Annotated[str, Meta(min_length=1, max_length=MAX_NAME_LENGTH)]
 
 
 class Decision(Struct):

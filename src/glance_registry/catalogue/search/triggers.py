@@ -7,7 +7,7 @@ what an older release writes.
 
 from sqlalchemy import Connection
 
-from glance_registry.model.search import LONGEST_TEXT
+from glance_registry.model.search import MAX_TEXT_LENGTH
 
 
 def create(connection: Connection) -> None:
@@ -37,7 +37,7 @@ def _collation(connection: Connection) -> str:
 
 def _text_of(row: str) -> str:
     """The indexed text of a row, on SQLite. Damaged JSON must not prevent a write; `db check` reports it."""
-    return _TEXT.replace("ROW", row).replace("LONGEST", str(LONGEST_TEXT))
+    return _TEXT.replace("ROW", row).replace("LONGEST", str(MAX_TEXT_LENGTH))
 
 
 _TEXT = """substr(coalesce(ROW.name, '')
@@ -90,7 +90,7 @@ BEGIN
     )::tsvector;
 EXCEPTION WHEN data_exception THEN
     RETURN ''::tsvector; -- Damage, which `db check` reports, must not stop a write.
-END $$""".replace("LONGEST", str(LONGEST_TEXT))
+END $$""".replace("LONGEST", str(MAX_TEXT_LENGTH))
 _TABLE = "CREATE TABLE image_words (image_number BIGINT PRIMARY KEY, words TSVECTOR NOT NULL)"
 _KEEP = """CREATE FUNCTION image_words_keep() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
