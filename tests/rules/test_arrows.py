@@ -16,10 +16,11 @@ ARROWS = {
     "__main__": {"cli"},
     "cli": {"cli", "app", "api", "catalogue", "model", "settings", "log"},
     "app": {"api", "catalogue", "model", "settings", "log"},
-    "api": {"api", "catalogue", "model", "settings"},
+    "api": {"api", "catalogue", "model", "settings", "threads"},
     "catalogue": {"catalogue", "model"},
     "settings": {"model"},
     "log": set(),
+    "threads": set(),
     "model": {"model"},
 }
 

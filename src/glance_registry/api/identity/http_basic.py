@@ -21,6 +21,7 @@ from glance_registry.api.identity.slow_check import Passed, SlowChecks
 from glance_registry.api.request import Request
 from glance_registry.model.access import Caller, identified
 from glance_registry.model.errors import Invalid, Unauthorized
+from glance_registry.threads import lower_priority
 
 CHALLENGE = 'Basic realm="glance-registry", charset="UTF-8"'
 REMEMBER_SECONDS = 60
@@ -38,7 +39,7 @@ def check_passwords(
         if not file:
             raise Invalid(f"The identity mode http_basic needs the setting [identity] {name}.")
     accounts = WatchedAccounts(Path(htpasswd_file), Path(users_file), clock)
-    checks = SlowChecks[Caller](REMEMBER_SECONDS, THREADS, clock)
+    checks = SlowChecks[Caller](REMEMBER_SECONDS, THREADS, clock, lower_priority)
     writers = frozenset(role.lower() for role in writer_roles)
 
     async def identify(request: Request) -> Caller:

@@ -77,9 +77,16 @@ class SlowChecks(Generic[Found]):
     object. No thread starts before the first check.
     """
 
-    def __init__(self, seconds: float, threads: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        seconds: float,
+        threads: int,
+        clock: Callable[[], float] = time.monotonic,
+        start_thread: Callable[[], None] | None = None,
+    ) -> None:
+        """Make the checks of one process; `start_thread` is run in each thread before its first check."""
         self._seconds = seconds
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="identity")
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="identity", initializer=start_thread)
         self._idle = threads
         self._clock = clock
         self._key = secrets.token_bytes(32)
