@@ -26,7 +26,7 @@ _RERUN = ("40001", "40P01")
 class Limits(Struct, frozen=True, kw_only=True):
     """How many connections one process has, and how long its operations may take."""
 
-    readers: int = 8
+    readers: int = 12
     """Connections that read."""
     long_readers: int = 4
     """Connections for reads of a kind that takes long."""
