@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,12 @@ import httpx
 import psutil
 import pytest
 
-from glance_registry.app import build
+from glance_registry.app import build, open_stores
 from glance_registry.catalogue import schema
 from glance_registry.catalogue.base import Catalogue
 from glance_registry.catalogue.open import open_catalogue
 from glance_registry.settings import Settings
+from glance_registry.transfer.reaper import sweep
 from tests.keystone import Keystone
 from tests.options import change_settings, make_settings
 
@@ -199,7 +200,14 @@ class Client(Verbs):
         self.runner = asyncio.Runner()
         if settings.identity.mode == "none":
             settings = change_settings(settings, allowed_hosts=(*settings.allowed_hosts, HOST))
-        self.application = build(settings, **build_options)
+        with ExitStack() as folders:
+            if settings.stores.directory == Settings().stores.directory:
+                folder = folders.enter_context(tempfile.TemporaryDirectory(prefix="glance-registry-test-"))
+                settings = change_settings(settings, stores__directory=folder)
+            self.stores = Path(settings.stores.directory)
+            open_stores(settings).prepare()
+            self.application = build(settings, **build_options)
+            self._folders = folders.pop_all()  # They stay unless the settings cannot be used.
         transport = httpx.ASGITransport(self.application, raise_app_exceptions=True, client=(address, 50_000))
         self.http = httpx.AsyncClient(transport=transport, base_url=f"http://{HOST}")
 
@@ -230,10 +238,19 @@ class Client(Verbs):
 
         return self.runner.run(run())
 
+    def sweep(self) -> int:
+        """What the reaper does now and then."""
+
+        async def run() -> int:
+            return await sweep((await self.application.open()).transfers)
+
+        return self.runner.run(run())
+
     def close(self) -> None:
         self.runner.run(self.http.aclose())
         self.runner.run(self.application.close())
         self.runner.close()
+        self._folders.close()
 
 
 class Caller(Verbs):

@@ -31,8 +31,10 @@ class Locked:
         self._runner.run(self._connection.execute(statement))
 
     def waiting(self) -> int:
-        """How many statements wait for the lock."""
-        counting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'images'::regclass"
+        """How many statements of clients wait for the lock. The reaper's is not one of these: it waits for ever."""
+        self._run("SELECT pg_stat_clear_snapshot()")  # Else every statement of a transaction sees what the first saw.
+        counting = "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)"
+        counting += " WHERE NOT granted AND relation = 'images'::regclass AND query NOT LIKE '%removals%'"
         counting += " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
         return self._runner.run(self._connection.fetchval(counting))
 

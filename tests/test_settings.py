@@ -332,3 +332,13 @@ def test_a_page_is_never_larger_than_the_largest_not_even_the_default_one(sqlite
     assert len(client.get("/images").json()["images"]) == 2
     assert len(client.get("/images?limit=3").json()["images"]) == 2
     client.close()
+
+
+def test_a_store_has_a_section_of_its_own(write_file: Callable[[str], str]) -> None:
+    text = "[stores]\nenabled = fast:file, cold:file\n[cold]\nfilesystem_store_datadir = /cold\n"
+
+    loaded = load([write_file(text + "[fast]\nfilesystem_store_datadir =\n[slow]\nfilesystem_store_datadir = /slow\n")])
+
+    folders = {name: section.filesystem_store_datadir for name, section in loaded.settings.store_sections.items()}
+    assert folders == {"cold": "/cold"}
+    assert loaded.unknown == ["[slow] filesystem_store_datadir"]

@@ -4,8 +4,10 @@
 import logging
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import cache, partial
+from pathlib import Path
 from uuid import uuid4
 
 from msgspec.structs import replace
@@ -26,11 +28,20 @@ from glance_registry.catalogue.base import Catalogue
 from glance_registry.catalogue.causes import locate
 from glance_registry.catalogue.open import open_catalogue, read_urls
 from glance_registry.catalogue.outages import Outages
+from glance_registry.catalogue.uploads import UploadLimits
 from glance_registry.model.contract import CONTRACTS, Contract
 from glance_registry.model.errors import Invalid, RegistryError
-from glance_registry.settings import DatabaseGroup, Settings
+from glance_registry.settings import DatabaseGroup, Settings, StoreSection, store_kinds
+from glance_registry.stores.by_name import Stores
+from glance_registry.stores.file import FileStore
+from glance_registry.transfer.counts import Counts
+from glance_registry.transfer.reaper import Reaper
+from glance_registry.transfer.upload import DIGEST_THREADS, Transfers
 
 log = logging.getLogger(__name__)
+
+STORE_THREADS = 8
+"""Of one process, for all stores: they wait for disks. A slow client holds none of them."""
 
 
 def build(
@@ -57,8 +68,12 @@ def build(
         if request_log is not None:
             request_log.on_loss(metrics.count_lost_lines)
         catalogue = _open_catalogue(settings.database)
+        reaper = Reaper()
+        transfers = _open_transfers(settings, catalogue, now, reaper, metrics)
         return Registry(
             catalogue=catalogue,
+            transfers=transfers,
+            background=(partial(reaper.run, transfers),),
             render_cache=RenderCache(catalogue.image_cache.size_of),
             settings=settings,
             contract=contract_of(settings),
@@ -75,6 +90,36 @@ def build(
     mode_none = settings.identity.mode == "none"
     hosts = check_for(mode_none, settings.bind_host, settings.allowed_hosts, settings.public_endpoint)
     return Application(open_registry, hosts, _identify(settings, outages, clock), dialects, outages)
+
+
+def open_stores(settings: Settings) -> Stores:
+    """The stores of the settings. Raises Invalid for a setting that cannot be used."""
+    threads = ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
+    stores = {}
+    for name in store_kinds(settings.stores.enabled):
+        given = settings.store_sections.get(name, StoreSection()).filesystem_store_datadir
+        folder = Path(given) if given else Path(settings.stores.directory) / name
+        stores[name] = FileStore(name, folder.absolute(), threads, settings.stores.reserve_free * 1024**2)
+    return Stores(stores, threads)
+
+
+def _open_transfers(
+    settings: Settings, catalogue: Catalogue, now: Callable[[], datetime], reaper: Reaper, counts: Counts
+) -> Transfers:
+    limits, images = settings.limits, settings.images
+    return Transfers(
+        catalogue=catalogue,
+        stores=open_stores(settings),
+        threads=ThreadPoolExecutor(DIGEST_THREADS, thread_name_prefix="digest"),
+        now=now,
+        new_key=lambda: uuid4().hex,
+        wake_reaper=reaper.wake,
+        counts=counts,
+        hash_algorithm=images.hash,
+        require_image_format_match=images.require_image_format_match,
+        image_size_cap=limits.image_size_cap,
+        limits=UploadLimits(bytes_per_owner=limits.bytes_per_owner, uploads_per_owner=limits.uploads_per_owner),
+    )
 
 
 def _open_catalogue(settings: DatabaseGroup) -> Catalogue:

@@ -18,13 +18,17 @@ from msgspec import Struct, convert
 from glance_registry.model.contract import CLIENTS, CONTRACTS, LOCATION_SCHEMES, USERS
 from glance_registry.model.document import IMAGE_DOCUMENT_BYTES, MAX_IMAGE_DOCUMENT_BYTES
 from glance_registry.model.errors import Invalid
-from glance_registry.model.image import MAX_PROPERTIES, MAX_PROPERTIES_SETTING
+from glance_registry.model.image import MAX_INT64, MAX_PROPERTIES, MAX_PROPERTIES_SETTING
+from glance_registry.model.locations import ALGORITHMS
 
 LOG_FORMATS = ("auto", "text", "json")
 IDENTITY_MODES = ("none", "context", "http_basic", "keystone")
 KEYSTONE_SECTION = "keystone_authtoken"
 DEFAULT = "DEFAULT"
 """The group of options without a group."""
+
+STORE_KINDS = ("file",)
+_STORE_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 _OPTION = "option"
 T = TypeVar("T")
@@ -80,6 +84,22 @@ class LimitsGroup:
         maximum=MAX_PROPERTIES_SETTING,
         old_names=(("DEFAULT", "image_property_quota"),),
     )
+    image_size_cap: int = _option(
+        1_099_511_627_776,
+        "Bytes that an image may have at most.",
+        minimum=1,
+        maximum=MAX_INT64,
+        old_names=(("DEFAULT", "image_size_cap"),),
+    )
+    bytes_per_owner: int = _option(
+        0,
+        "Bytes that the images of one project may have together, those that are being uploaded too. 0: no limit.",
+        minimum=0,
+        maximum=MAX_INT64,
+    )
+    uploads_per_owner: int = _option(
+        16, "Uploads that one project may have under way. 0: no limit.", minimum=0, maximum=1_000_000
+    )
     image_document_bytes: int = _option(
         IMAGE_DOCUMENT_BYTES,
         "Bytes of an image's name, properties, tags and locations, as JSON; a larger image that is there already"
@@ -87,6 +107,37 @@ class LimitsGroup:
         minimum=1024,
         maximum=MAX_IMAGE_DOCUMENT_BYTES,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoresGroup:
+    """`[stores]`: where the bytes of images lie."""
+
+    enabled: tuple[str, ...] = _option(
+        ("local:file",),
+        "The stores, each as NAME:KIND; the first one takes what is uploaded without the name of a store. The kind is"
+        " file: a folder.",
+        old_names=(("DEFAULT", "enabled_backends"),),
+    )
+    directory: str = _option(
+        "glance-registry-images",
+        "Folder in which each store of kind file has a folder of its own, unless [NAME] filesystem_store_datadir names"
+        " another one.",
+    )
+    reserve_free: int = _option(
+        256,
+        "MiB that uploads leave free on the disk of a store of kind file.",
+        minimum=0,
+        maximum=1_000_000_000,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreSection:
+    """`[NAME]`: one store."""
+
+    filesystem_store_datadir: str = ""
+    """Empty: a folder in `[stores] directory` that has the store's name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +158,14 @@ class ImagesGroup:
         "",
         "JSON file with schemas of properties of your own, as older releases have in schema-image.json: they are"
         " part of the schema that clients of the Images API are given and that their bodies are checked against.",
+    )
+    hash: str = _option(
+        "sha512", "Algorithm of os_hash_value, which is computed of every upload beside MD5.", choices=ALGORITHMS
+    )
+    require_image_format_match: bool = _option(
+        True,
+        "Refuse an upload whose bytes are not of the image's disk_format. What is not safe is always refused.",
+        old_names=(("image_format", "require_image_format_match"),),
     )
     location_schemes: tuple[str, ...] = _option(
         tuple(sorted(LOCATION_SCHEMES)),
@@ -262,11 +321,14 @@ class Settings:
     )
     limits: LimitsGroup = field(default_factory=LimitsGroup)
     images: ImagesGroup = field(default_factory=ImagesGroup)
+    stores: StoresGroup = field(default_factory=StoresGroup)
     api: ApiGroup = field(default_factory=ApiGroup)
     metrics: MetricsGroup = field(default_factory=MetricsGroup)
     database: DatabaseGroup = field(default_factory=DatabaseGroup)
     registry: RegistryGroup = field(default_factory=RegistryGroup)
     identity: IdentityGroup = field(default_factory=IdentityGroup)
+    store_sections: Mapping[str, StoreSection] = field(default_factory=dict)
+    """No options of fixed names: the sections of enabled stores that say something, by name."""
     config_files: tuple[str, ...] = ()
     """No option: the files that were read. keystonemiddleware reads its own section in them."""
 
@@ -303,6 +365,8 @@ def _settings(group: str, struct: type[Any]) -> Iterator[Setting]:
 SETTINGS = tuple(_settings(DEFAULT, Settings))
 """Every option, those of `[DEFAULT]` first."""
 
+_GROUPS = {setting.group for setting in SETTINGS} | {KEYSTONE_SECTION}
+
 
 class Loaded(Struct, frozen=True):
     """The settings, where each one came from, and the options in files that we do not have."""
@@ -329,14 +393,39 @@ def load(files: Sequence[str] = (), flags: Mapping[str, Any] | None = None) -> L
             if flags and flags.get(setting.attribute) is not None:
                 config.set_override(setting.name, flags[setting.attribute], group=_group(setting))
         values = _values(config)
+        sections = _store_sections(cfg, config, values["stores"]["enabled"])
     except (cfg.NoSuchOptError, cfg.TemplateSubstitutionError):
         # Their text would tell the letters after the dollar, which may be part of a password.
         raise Invalid("The settings cannot be used: in a value '$' names an option; write '$$' for a dollar.") from None
     except (cfg.Error, ValueError, OSError) as error:
         raise Invalid(f"The settings cannot be used: {str(error).strip()}") from None
     sources = {setting.attribute: _source(config, setting) for setting in SETTINGS}
-    settings = convert({**values, "config_files": tuple(files)}, Settings)
-    return Loaded(settings, sources, _unknown_options(cfg, files, settings.identity.mode))
+    settings = convert({**values, "store_sections": sections, "config_files": tuple(files)}, Settings)
+    return Loaded(settings, sources, _unknown_options(cfg, files, settings))
+
+
+def store_kinds(enabled: Sequence[str]) -> dict[str, str]:
+    """The kind of each store, by name, in the order of the setting. Raises Invalid."""
+    kinds: dict[str, str] = {}
+    for one in enabled:
+        name, _, kind = one.strip().partition(":")
+        if not _STORE_NAME.fullmatch(name) or kind not in STORE_KINDS:
+            raise Invalid(f"[stores] enabled: '{one}' must be NAME:KIND, with a kind of: {', '.join(STORE_KINDS)}.")
+        if name in kinds or name in _GROUPS:
+            raise Invalid(f"[stores] enabled: the name '{name}' is taken.")
+        kinds[name] = kind
+    if not kinds:
+        raise Invalid("[stores] enabled must name a store, such as local:file.")
+    return kinds
+
+
+def _store_sections(cfg: Any, config: Any, enabled: Sequence[str]) -> dict[str, dict[str, str]]:
+    sections = {}
+    for name in store_kinds(enabled):
+        config.register_opt(cfg.StrOpt("filesystem_store_datadir", default=""), group=name)
+        if config[name].filesystem_store_datadir:
+            sections[name] = {"filesystem_store_datadir": config[name].filesystem_store_datadir}
+    return sections
 
 
 def _group(setting: Setting) -> str | None:
@@ -387,11 +476,12 @@ def _source(config: Any, setting: Setting) -> str:
     return f"file {found.detail}" if source == "user" else "default"
 
 
-def _unknown_options(cfg: Any, files: Sequence[str], identity_mode: str) -> list[str]:
+def _unknown_options(cfg: Any, files: Sequence[str], settings: Settings) -> list[str]:
     known = {(setting.group, setting.name) for setting in SETTINGS}
+    known |= {(name, "filesystem_store_datadir") for name in store_kinds(settings.stores.enabled)}
     known |= {old for setting in SETTINGS for old in setting.option.old_names}
     unknown = []
-    elsewhere = {KEYSTONE_SECTION} if identity_mode == "keystone" else set()
+    elsewhere = {KEYSTONE_SECTION} if settings.identity.mode == "keystone" else set()
     for file in files:
         sections: dict[str, dict[str, Any]] = {}
         cfg.ConfigParser(file, sections).parse()

@@ -4,6 +4,7 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from itertools import count
+from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
@@ -11,14 +12,17 @@ import httpx
 from tests.conftest import Client, identity
 from tests.options import change_settings, make_settings
 
+from glance_registry.api.v2.file import BYTES
 from glance_registry.api.v2.patch import MEDIA_TYPES
 from glance_registry.catalogue import images
+from glance_registry.model.access import ANYONE_IS_ADMIN
 from glance_registry.model.image import COMMUNITY, PUBLIC, SHARED, Image, Location
 from glance_registry.model.member import Member
 
 PATCH = list(MEDIA_TYPES)[-1]
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 IMAGE = Image(id="", name="i", owner="owner", created_at=NOW, updated_at=NOW, locations=(Location("a://b", id=1),))
+OF_BYTES = ("size", "checksum", "os_hash_algo", "os_hash_value", "blob_number", "stores")
 OTHER = Member(member_id="other")
 MEMBERS = (Member(member_id="member"), OTHER, Member(member_id="sharer", can_share=True))
 
@@ -66,23 +70,38 @@ class Registry:
     """One database, and three ways to it: without identities, with them, and from an address that is not trusted."""
 
     def __init__(self, database: str) -> None:
+        self._stores = TemporaryDirectory(prefix="glance-registry-test-")
         opened = make_settings(
             database,
             registry__contract="queens",
             registry__clients="api_servers",
             api_limit_max=10_000,
+            stores__directory=self._stores.name,
         )
         trusting = change_settings(opened, identity__mode="context")
         self._insertions = count()
         self._open = Client(opened)
         self._trusted = Client(trusting)
         self._untrusted = Client(trusting, address="203.0.113.9")
+        self._stored: dict[str, Any] = {}
 
     def send(self, who: str, method: str, path: str, body: Any = None) -> httpx.Response:
         client = {"none": self._open, "forger": self._untrusted}.get(who, self._trusted)
         query = "?limit=10000" if path in ("/images", "/images/detail", "/v2/images") else ""
         headers = CALLERS[who] | ({"Content-Type": PATCH} if method == "PATCH" else {})
+        if isinstance(body, bytes):
+            return client.request(method, path, headers={**headers, "Content-Type": BYTES}, content=body)
         return client.request(method, path + query, headers=headers, json=body)
+
+    def stored_bytes(self) -> dict[str, Any]:
+        """The fields of an image whose bytes are kept here. All such images have the same bytes."""
+        if not self._stored:
+            image_id = self._open.register()["id"]
+            answer = self.send("none", "PUT", f"/v2/images/{image_id}/file", b"bytes")
+            assert answer.status_code == 204, answer.text
+            image = self._open.operate(images.get, image_id, ANYONE_IS_ADMIN)
+            self._stored = {name: getattr(image, name) for name in OF_BYTES}
+        return self._stored
 
     def insert(self, kind: Mapping[str, Any], **more: Any) -> dict[str, str]:
         """An image of this kind for each caller; their ids."""
@@ -106,6 +125,7 @@ class Registry:
     def close(self) -> None:
         for client in (self._open, self._trusted, self._untrusted):
             client.close()
+        self._stores.cleanup()
 
 
 def _fields(image: Image) -> dict[str, Any]:

@@ -14,13 +14,17 @@ from tests.conftest import Client, PostgreSQL
 from tests.options import make_settings
 from tests.raw import Body, Header, RawAnswer, ask
 
+from glance_registry.api.request import MAX_DRAINED_BYTES
 from glance_registry.api.routes import ROUTES, Route
 
 VALID = {"name": "natty", "disk_format": "raw", "container_format": "bare"}
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "PROPFIND", "get", "")
 PATHS = sorted({route.path for route in ROUTES})
 MEBIBYTE = 1_048_576
-WITH_BODY = [route for route in ROUTES if route.takes is not None]
+WITH_BODY = [route for route in ROUTES if route.takes is not None and not route.takes_bytes]
+"""Those whose body is read as a whole. The bytes of an image are not: tests/api/v2/test_v2_file.py."""
+WITH_BYTES = [route for route in ROUTES if route.takes_bytes]
+OCTETS = (b"content-type", b"application/octet-stream")
 
 
 def filled(path: str) -> str:
@@ -104,6 +108,20 @@ def test_a_body_that_says_it_is_too_large_is_refused_before_it_is_read(client: C
 
     assert answer.status == 413
     assert body.taken == 0
+
+
+@pytest.mark.parametrize("route", WITH_BYTES, ids=name_of)
+@pytest.mark.parametrize("content_type", [b"text/plain", b"application/octet-stream"])
+def test_of_bytes_that_are_refused_no_more_is_read_than_a_client_must_send_to_see_why(
+    sqlite_client: Client, route: Route, content_type: bytes
+) -> None:
+    sqlite_client.add(id="one")  # It is active.
+    body = Body(itertools.repeat(b" " * 10_000, 3_000))
+
+    answer = ask(sqlite_client, route.method, filled(route.path), body=body, headers=[(b"content-type", content_type)])
+
+    assert answer.status == (415 if content_type == b"text/plain" else 409)
+    assert MAX_DRAINED_BYTES < body.taken <= MAX_DRAINED_BYTES + 10_000
 
 
 def test_a_body_of_the_largest_size_is_taken(client: Client) -> None:
@@ -325,3 +343,16 @@ def test_a_body_that_does_not_come_to_its_end_is_408(sqlite_database: str, route
     assert answer.status == 408
     assert answer.header(b"connection") == b"close"
     assert b"The body did not come within 0.05 seconds." in answer.body
+
+
+@pytest.mark.parametrize("route", WITH_BYTES, ids=name_of)
+def test_bytes_that_do_not_come_to_their_end_are_408(sqlite_database: str, route: Route) -> None:
+    client = Client(make_settings(sqlite_database, limits__request_timeout=0.05))  # type: ignore[arg-type]
+    client.register(id="one")
+    try:
+        answer = ask(client, route.method, filled(route.path), headers=[OCTETS], body=Stalled([b"{"]))
+    finally:
+        client.close()
+
+    assert answer.status == 408
+    assert answer.header(b"connection") == b"close"

@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import Client
 from tests.options import make_settings
 
-from glance_registry.api.asgi import MAX_PART_BYTES
+from glance_registry.api.responses import Answer
 from glance_registry.catalogue import images, rows
 from glance_registry.model.document import IMAGE_DOCUMENT_BYTES
 
@@ -160,8 +160,8 @@ def test_a_large_body_leaves_in_parts(generous: Client) -> None:
     start, *parts = sent
     whole = b"".join(part["body"] for part in parts)
     assert dict(start["headers"])[b"content-length"] == str(len(whole)).encode()
-    assert len(whole) > 3 * MAX_PART_BYTES
-    assert all(len(part["body"]) <= MAX_PART_BYTES for part in parts)
+    assert len(whole) > 3 * Answer.part_bytes
+    assert all(len(part["body"]) <= Answer.part_bytes for part in parts)
     assert [part["more_body"] for part in parts] == [True] * (len(parts) - 1) + [False]
 
 

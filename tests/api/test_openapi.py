@@ -29,7 +29,7 @@ from glance_registry.api.dialect import Described
 from glance_registry.api.openapi import describe
 from glance_registry.api.routes import DIALECTS, ROUTES, Access, Route
 from glance_registry.api.v2.routes import PATCH
-from glance_registry.app import build
+from glance_registry.app import build, open_stores
 
 DOCUMENT: dict[str, Any] = json.loads(describe(DIALECTS))
 ID = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
@@ -56,9 +56,14 @@ def described(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Any) ->
     for contract in ("cactus", "queens"):
         path = tmp_path_factory.mktemp("openapi") / "registry.sqlite"
         path.write_bytes(sqlite_template.read_bytes())
-        application = build(
-            make_settings(f"sqlite:///{path}", registry__contract=contract, allowed_hosts=("testserver",))
+        settings = make_settings(
+            f"sqlite:///{path}",
+            registry__contract=contract,
+            allowed_hosts=("testserver",),
+            stores__directory=str(path.parent / "images"),
         )
+        open_stores(settings).prepare()
+        application = build(settings)
         seen[contract] = schemathesis.openapi.from_asgi("/openapi.json", application)
     yield seen
     shutdown_lifespans()

@@ -37,17 +37,30 @@ DIALECT = Dialect(
 
 
 class Connection:
-    """One request to an application whose client can go away."""
+    """One request to an application whose client can go away. With a body, more of it may be put into `messages`."""
 
-    def __init__(self, application: Application, path: str, headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        application: Application,
+        path: str,
+        headers: dict[str, str] | None = None,
+        *,
+        method: str = "GET",
+        body: bytes = b"",
+        pause_after_start: bool = False,
+    ) -> None:
+        """`pause_after_start`: the client takes no part of the body until `go_on` is set."""
         self.messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self.messages.put_nowait({"type": "http.request", "body": b"", "more_body": False})
+        self.messages.put_nowait({"type": "http.request", "body": body, "more_body": bool(body)})
         self.is_watched = asyncio.Event()
+        self.go_on = asyncio.Event()
+        if not pause_after_start:
+            self.go_on.set()
         self.sent: list[Any] = []
         raw = [
             (name.lower().encode(), value.encode()) for name, value in {"Host": "localhost", **(headers or {})}.items()
         ]
-        scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": raw}
+        scope = {"type": "http", "method": method, "path": path, "query_string": b"", "headers": raw}
         self.task = asyncio.create_task(
             application({**scope, "client": ("127.0.0.9", 5)}, self._receive, self._send)  # type: ignore[arg-type]
         )
@@ -59,6 +72,7 @@ class Connection:
 
     async def _send(self, message: Any) -> None:
         self.sent.append(message)
+        await self.go_on.wait()
 
     @property
     def answer(self) -> tuple[int, str]:

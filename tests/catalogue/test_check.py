@@ -11,15 +11,17 @@ import pytest
 from sqlalchemy import Connection, text
 from tests.catalogue.examples import ADMIN, REGISTRY, after_noon, image
 
-from glance_registry.catalogue import images, members
+from glance_registry.catalogue import images, members, uploads
 from glance_registry.catalogue.base import Catalogue
 from glance_registry.catalogue.integrity import check, repair, words
 from glance_registry.catalogue.integrity.check import Fault
 from glance_registry.catalogue.purge import purge
 from glance_registry.catalogue.rows import ROW
 from glance_registry.catalogue.snapshot import snapshot
+from glance_registry.catalogue.uploads import NewUpload, StoredBytes, UploadLimits
 from glance_registry.model.changes import Delete, SetProperties
 from glance_registry.model.image import Location
+from glance_registry.model.status import QUEUED, SAVING
 
 LONG = "ä" * 300
 PLACES = (Location("http://store/1", id=1), Location("http://store/2", id=2))
@@ -44,6 +46,39 @@ def fill(write: Callable[..., Any]) -> None:
         write(members.put, image_id, "m", True, after_noon(number), ADMIN)
         write(images.change, image_id, [Delete()], after_noon(10 * number), ADMIN, REGISTRY)
     write(purge, after_noon(45), after_noon(60), 10)
+    write(images.add, image("empty", 50, status=QUEUED))
+    write(images.add, image("coming", 51, status=QUEUED))
+    write(images.add, image("theirs", 52, status=SAVING))  # An API server of old stores its bytes.
+    for image_id, key, store in (("kept", "a" * 32, "fast"), ("same", "b" * 32, "cold"), ("again", "c" * 32, "fast")):
+        write(images.add, image(image_id, 53, status=QUEUED))
+        _begin(write, image_id, key, store)
+        write(uploads.finish, key, FOUND, after_noon(54))
+    _begin(write, "coming", "d" * 32, "fast")
+
+
+ROWS = {
+    "images": 9,
+    "image_properties": 4,
+    "image_members": 3,
+    "tombstones": 1,
+    "blobs": 1,
+    "blob_copies": 2,
+    "uploads": 1,
+    "removals": 1,
+}
+FOUND = StoredBytes(
+    size=3,
+    virtual_size=3,
+    checksum="m" * 32,
+    os_hash_algo="sha512",
+    os_hash_value="e" * 128,
+    inspected_as=("raw", "bare"),
+)
+
+
+def _begin(write: Callable[..., Any], image_id: str, key: str, store: str) -> None:
+    new = NewUpload(id=key, store=store, announced=3, expires_at=after_noon(55))
+    write(uploads.begin, image_id, new, UploadLimits(), after_noon(54), ADMIN)
 
 
 @pytest.fixture
@@ -62,7 +97,16 @@ def test_a_sound_catalogue_has_no_faults(database: str) -> None:
     found, rows = check_all(database)
 
     assert found == []
-    assert rows == {"images": 3, "image_properties": 4, "image_members": 3, "tombstones": 1}
+    assert rows == {
+        "images": 9,
+        "image_properties": 4,
+        "image_members": 3,
+        "tombstones": 1,
+        "blobs": 1,
+        "blob_copies": 2,
+        "uploads": 1,
+        "removals": 1,
+    }
 
 
 class Planted(NamedTuple):
@@ -152,6 +196,73 @@ def test_damage_is_found(execute: Callable[[str], None], database: str, planted:
         (fault.check, fault.image_id) == planted[1:3] and planted.sentence in fault.sentence for fault in found
     ), found
     assert {fault.check for fault in found} == {planted.check}
+
+
+UNUSED = f"INSERT INTO blobs (number, digest, size, created_at) VALUES (77, 'sha256:{'f' * 64}', 1, 1)"
+OF_BYTES = [
+    changed("blob_number = 77", "The image has the blob number 77, which is not there.", "kept"),
+    changed("stores = NULL", "The image has a blob and is in no store.", "kept"),
+    changed("stores = '{}'", "Column stores is not a JSON list of texts", "kept"),
+    changed("stores = '[]'", "The list of stores is empty, or one has no name.", "kept"),
+    changed("stores = '[\"\"]'", "The list of stores is empty, or one has no name.", "kept"),
+    changed('stores = \'["fast", "cold"]\'', "The stores are not sorted, or one comes twice.", "kept"),
+    changed('stores = \'["cold", "lost"]\'', "The image is in store 'lost', but its blob has no copy there.", "kept"),
+    changed("stores = '[\"fast\"]'", "The image is in stores and has no blob.", "empty"),
+    changed("size = 4", "The image's size is 4, and that of its blob 3.", "kept"),
+    changed("size = NULL", "The image's size is None, and that of its blob 3.", "kept"),
+    changed("os_hash_algo = 'sha256'", "os_hash_algo and os_hash_value are not the digest of its blob.", "kept"),
+    changed("os_hash_value = NULL", "os_hash_algo and os_hash_value are not the digest of its blob.", "kept"),
+    Planted("DELETE FROM blob_copies WHERE store = 'cold'", "images", "same", "in store 'cold'"),
+    Planted(UNUSED, "blobs", None, "The blob number 77 (sha256:ffff"),
+    Planted(UNUSED, "blobs", None, "is in no store."),
+    Planted(
+        f"INSERT INTO blob_copies VALUES (78, 'fast', '{'e' * 32}')",
+        *("blob_copies", None, f"The object {'e' * 32} in store 'fast' is one of blob 78, which is not there."),
+    ),
+    Planted(
+        "UPDATE uploads SET image_number = 77",
+        *("uploads", None, f"The upload {'d' * 32} is one of an image that is not there."),
+    ),
+    Planted(
+        "UPDATE uploads SET image_number = (SELECT number FROM images WHERE id = 'gone')",
+        *("uploads", "gone", "The image is deleted and has an upload."),
+    ),
+    Planted(
+        "UPDATE uploads SET image_number = (SELECT number FROM images WHERE id = 'empty')",
+        *("uploads", "empty", "The image has an upload, and its status is 'queued'."),
+    ),
+    Planted(
+        f"UPDATE removals SET key = '{'a' * 32}'",
+        *("removals", None, f"The object {'a' * 32} in store 'fast' is to be removed, but table blob_copies has it."),
+    ),
+    Planted(
+        f"UPDATE removals SET key = '{'d' * 32}'",
+        *("removals", None, f"The object {'d' * 32} in store 'fast' is to be removed, but table uploads has it."),
+    ),
+]
+
+
+@pytest.mark.parametrize("planted", OF_BYTES, ids=lambda planted: f"{planted.statement} {planted.sentence[:25]}")
+def test_damage_to_what_is_known_of_bytes_is_found(
+    execute: Callable[[str], None], database: str, planted: Planted
+) -> None:
+    on_images = "" if database.startswith("sqlite") else " ON images"
+    execute(f"DROP TRIGGER images_frozen_bytes{on_images}")
+    execute(planted.statement)
+
+    found, _ = check_all(database)
+
+    assert any(
+        (fault.check, fault.image_id) == planted[1:3] and planted.sentence in fault.sentence for fault in found
+    ), found
+    assert {fault.check for fault in found} == {planted.check}
+
+
+def test_what_the_release_before_blobs_does_is_no_fault(execute: Callable[[str], None], database: str) -> None:
+    """It deletes an image without a look at its blob; the reaper finds that."""
+    execute("UPDATE images SET deleted_at = updated_at, status = 'deleted' WHERE id IN ('kept', 'same', 'again')")
+
+    assert check_all(database)[0] == []
 
 
 OTHERS = Fault("image_words", "The index of words has not those of its name, tags and properties.", "one")
@@ -317,7 +428,7 @@ def test_a_file_with_overwritten_pages_is_said_to_be_damaged_and_does_not_end_th
 
     assert found[0].check == "file"
     assert Fault("image_properties", "The database could not be read to the end of this check.") in found
-    assert rows == {"images": 3, "image_properties": None, "image_members": 3, "tombstones": 1}
+    assert rows == {**ROWS, "image_properties": None}
 
 
 def test_the_check_sees_one_moment_while_others_write(

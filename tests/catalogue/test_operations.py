@@ -97,7 +97,7 @@ def test_an_old_version_is_never_saved_over_a_newer_one(read: Any, write: Any) -
     def save_too_late(connection: Connection) -> None:
         number, seen = lock_visible(connection, "one", ADMIN)
         images.change(connection, "one", [SetField("name", "first")], LATER, ADMIN, REGISTRY)
-        images._save(connection, number, seen, apply(seen, [SetField("name", "second")], LATER))
+        images.save(connection, number, seen, apply(seen, [SetField("name", "second")], LATER))
 
     with pytest.raises(Conflict, match="was changed by another request"):
         write(save_too_late)

@@ -34,7 +34,8 @@ def test_a_sound_database_is_one_line_and_status_0(invoke: Invoke, database: str
 
     assert result.stdout == (
         f"The database is up to date (schema {schema.HEAD})."
-        " Rows: images 1, image_properties 1, image_members 0, tombstones 0. Faults: 0.\n"
+        " Rows: images 1, image_properties 1, image_members 0, tombstones 0, blobs 0, blob_copies 0, uploads 0,"
+        " removals 0. Faults: 0.\n"
     )
     assert (result.exit_code, result.stderr) == (0, "")
 
@@ -72,7 +73,16 @@ def test_json_is_one_object_a_fault_and_one_with_the_counts(
         },
         {
             "schema": schema.HEAD,
-            "rows": {"images": 1, "image_properties": 1, "image_members": 1, "tombstones": 0},
+            "rows": {
+                "images": 1,
+                "image_properties": 1,
+                "image_members": 1,
+                "tombstones": 0,
+                "blobs": 0,
+                "blob_copies": 0,
+                "uploads": 0,
+                "removals": 0,
+            },
             "faults": 2,
         },
     ]

@@ -14,6 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 from tests.cli.conftest import Invoke
+from tests.conftest import Client
+from tests.options import make_settings
 from tests.speeds import scaled
 
 from glance_registry.catalogue import images
@@ -83,6 +85,10 @@ def read(database: str) -> list[ImageRecord]:
         return runner.run(catalogue.read(images.after, None, "", 1_000))
 
 
+OF_STORES = ["blob_number", "stores"]
+"""An export has no bytes, so it says nothing of the stores in which they lie."""
+
+
 def test_every_field_of_an_image_differs_from_its_default_in_these_tests() -> None:
     """So that a field which an export forgets fails the next test."""
     plain = Image(id="", created_at=datetime.max.replace(tzinfo=UTC), updated_at=datetime.max.replace(tzinfo=UTC))
@@ -92,7 +98,40 @@ def test_every_field_of_an_image_differs_from_its_default_in_these_tests() -> No
         for name in Image.__struct_fields__
         if all(getattr(kept.image, name) == getattr(plain, name) for kept in KEPT)
     ]
-    assert plain_in_all == []
+    assert plain_in_all == OF_STORES
+
+
+def test_an_image_whose_bytes_are_kept_here_is_queued_where_it_is_imported(
+    invoke: Invoke, sqlite_database: str, new_database: str
+) -> None:
+    """Its bytes stay here, and an active image can never be given any."""
+    here, there = Client(make_settings(sqlite_database)), Client(make_settings(new_database))
+    image = here.register(name="with bytes", os_distro="debian")
+    content = {"content": b"bytes", "headers": {"Content-Type": "application/octet-stream"}}
+    assert here.request("PUT", image["file"], **content).status_code == 204
+
+    exported = invoke("export", "--database", sqlite_database).stdout_bytes
+    invoke("import", "json", "-", "--database", new_database, input=exported)
+
+    assert here.get(image["file"]).content == b"bytes"
+    assert there.get(image["self"]).json() == {**image, "updated_at": here.get(image["self"]).json()["updated_at"]}
+    assert invoke("export", "--database", new_database).stdout_bytes == exported
+    assert there.request("PUT", image["file"], **content).status_code == 204
+    assert there.get(image["file"]).content == b"bytes"
+    here.close()
+    there.close()
+
+
+def test_an_image_whose_bytes_are_also_elsewhere_stays_active() -> None:
+    location = Location("https://images.test/i", id=1)
+    image = Image(
+        id="a", created_at=LONG_AGO, updated_at=LONG_AGO, size=5, locations=(location,), blob_number=1, stores=("s",)
+    )
+
+    line = json.loads(image_line(ImageRecord(image)))
+
+    assert (line["status"], line["size"], line["location"]) == ("active", 5, location.url)
+    assert "stores" not in line
 
 
 def test_an_export_imported_elsewhere_is_the_same_catalogue_and_the_same_export(

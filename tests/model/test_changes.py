@@ -16,7 +16,6 @@ from glance_registry.model.changes import (
     Change,
     Deactivate,
     Delete,
-    FillEmpty,
     OverwriteLocations,
     Precondition,
     Reactivate,
@@ -220,7 +219,6 @@ OUTCOMES: list[tuple[Image, Change, dict[str, Any]]] = [
     (ACTIVE, AddLocation(GivenLocation(url=C.url), 1), {"locations": numbered((A, 1), (C, 4), (B, 3))}),
     (ACTIVE, AddLocation(GivenLocation(url=C.url)), {"locations": numbered((A, 1), (B, 3), (C, 4))}),
     (ACTIVE, RemoveLocation(0), {"locations": numbered((B, 3))}),
-    (QUEUED, FillEmpty(), {"status": "active", "size": 0, "checksum": EMPTY_MD5}),
     (ACTIVE, Deactivate(), {"status": "deactivated"}),
     (image(status="deactivated"), Reactivate(), {"status": "active"}),
     (ACTIVE, Delete(), {"deleted_at": LATER, "locations": ()}),
@@ -274,8 +272,6 @@ def test_what_is_so_already_makes_no_new_version(before: Image, change: Change) 
         (ACTIVE, AddLocation(AGAIN), Invalid, "given twice"),
         (ACTIVE, RemoveLocation(2), Invalid, "no position 2"),
         (image(locations=(A,)), RemoveLocation(0), Forbidden, "keeps its last location"),
-        (ACTIVE, FillEmpty(), Conflict, "only while an image is queued"),
-        (image(status="queued", locations=(A,)), FillEmpty(), Conflict, "has a location"),
         (QUEUED, Deactivate(), Forbidden, "Not allowed to deactivate"),
         (QUEUED, Reactivate(), Forbidden, "Not allowed to reactivate"),
         (image(status="deleted"), Delete("deleted"), Conflict, "cannot become 'deleted'"),
@@ -373,11 +369,3 @@ def test_a_precondition_names_the_revision_of_members() -> None:
     with pytest.raises(PreconditionFailed, match="The members of the image were changed since"):
         seen.check_members([])
     ANY.check_members([])
-
-
-def test_an_empty_upload_must_not_be_announced_as_something_else() -> None:
-    for announced in ("0", "00", ""):
-        Precondition(announced_size=announced).check(QUEUED)
-    for announced in ("1", "10", "x"):
-        with pytest.raises(Invalid, match="its announced size is another than 0"):
-            Precondition(announced_size=announced).check(QUEUED)

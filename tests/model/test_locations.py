@@ -15,7 +15,6 @@ from glance_registry.model.locations import (
     MAX_LOCATIONS,
     check_may_add_locations,
     check_may_describe_bytes,
-    emptied,
     has_credentials,
     with_locations,
 )
@@ -86,28 +85,6 @@ def test_a_claim_that_says_what_is_known_changes_nothing() -> None:
     before = image("active", size=7, locations=(Location(A, id=1),))
 
     assert with_locations(before, [Given(url=A, claims={"size": 7})]) == before
-
-
-def test_a_queued_image_can_be_of_no_bytes() -> None:
-    after = emptied(image("queued", virtual_size=5))
-
-    assert (after.status, after.size, after.virtual_size) == ("active", 0, None)
-    assert after.checksum == "d41d8cd98f00b204e9800998ecf8427e"
-    assert (after.os_hash_algo, (after.os_hash_value or "")[:16]) == ("sha512", "cf83e1357eefb8bd")
-
-
-@pytest.mark.parametrize(
-    ("before", "refusal"),
-    [
-        (image("active"), Conflict),
-        (image("queued", locations=(Location(A),)), Conflict),
-        (replace(image("queued"), disk_format=None), Invalid),
-    ],
-    ids=["active", "with a location", "without a format"],
-)
-def test_an_image_that_cannot_be_of_no_bytes_stays_what_it_is(before: Image, refusal: type[Exception]) -> None:
-    with pytest.raises(refusal):
-        emptied(before)
 
 
 USER, WRITER, SERVICE = Caller(project="anna"), Caller(writer=True), Caller(project="anna", service=True)

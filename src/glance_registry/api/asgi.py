@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ASGI application: finds route and caller, runs the handler, answers errors, counts and logs requests."""
 
+import asyncio
 import logging
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from http import HTTPStatus
 from os import urandom
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from glance_registry.api.cross_site import SAFE, check_site
-from glance_registry.api.dialect import Access, Dialect
+from glance_registry.api.dialect import Access, Dialect, Route
 from glance_registry.api.errors import error_headers, failure_sentence, status_of
 from glance_registry.api.failures import Failures, request_outages
 from glance_registry.api.host_check import HostCheck
@@ -34,8 +36,11 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 NO_ROUTE = "-"
 
-MAX_PART_BYTES = 262_144
-"""Bytes of a body in one message to the server, which copies them into a buffer of its own."""
+SMALL_PART_BYTES = 65_536
+"""Of a long answer's first parts."""
+
+SLOW_START_BYTES = 6_291_456
+"""Of a long answer are sent in small parts: more than the system takes for a client that reads nothing."""
 
 
 class Application:
@@ -56,6 +61,7 @@ class Application:
         self._registry: Registry | None = None
         self._patience = Patience()
         self._failures = Failures(outages or request_outages())
+        self._background: list[asyncio.Task[None]] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -74,11 +80,20 @@ class Application:
         self._patience.stop()
 
     async def close(self) -> None:
+        """Stop what runs in the background, cancel transfers, close stores and catalogue."""
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        self._background = []
+        # Uploads that are cancelled write to the catalogue once more.
+        await self._patience.close()
         if self._registry is not None:
+            await self._registry.transfers.close()
             await self._registry.catalogue.close()
             if self._registry.request_log is not None:
                 self._registry.request_log.flush()
             self._registry = None
+        self._patience = Patience()  # What is opened again serves again.
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         """ASGI's lifespan: open before the first request, close after the last one."""
@@ -86,10 +101,11 @@ class Application:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 try:
-                    await self.open()
+                    registry = await self.open()
                 except Exception as error:
                     await send({"type": "lifespan.startup.failed", "message": _why_not_started(error)})
                     return
+                self._background = [asyncio.create_task(run()) for run in registry.background]
                 await send({"type": "lifespan.startup.complete"})
             else:
                 await self.close()
@@ -102,6 +118,7 @@ class Application:
         method = scope["method"]
         request_id = _request_id(scope)
         route, route_path, since = None, NO_ROUTE, self._failures.clock()
+        request = None
         try:
             self._check_host(scope)
             route, parts = self._router.find(method, scope["path"])
@@ -115,10 +132,7 @@ class Application:
             if route.access is Access.WRITE:
                 check_may_write(caller)
             caller_key.set(_key(scope, caller))
-            if method in SAFE:
-                async with self._patience.watch(receive):
-                    answer = await route.handler(request)
-            else:
+            async with self._watch(route, method, receive):
                 answer = await route.handler(request)
             self._failures.worked(route, since)
         except RegistryError as error:
@@ -129,12 +143,45 @@ class Application:
             failed = request_id.decode()
             log.exception("request %s failed", failed, extra={"fields": {"request_id": failed}})
             answer = self._error(scope, HTTPStatus.INTERNAL_SERVER_ERROR, failure_sentence(failed))
+        if request is not None and route is not None and route.takes_bytes:
+            await request.drain()
         answer.raw_headers += (_NO_SNIFFING, answer.cache_control, (b"x-openstack-request-id", request_id))
-        await _send(answer, method, send)
+        try:
+            await self._send(answer, method, receive, send)
+        except RegistryError as error:
+            # The server closes the connection before the body's end, so the client knows that it does not have all.
+            self._failures.failed(error, route, request_id.decode(), registry)
         seconds = time.perf_counter() - started
         registry.metrics.count_request(method, route_path, answer.status_code, seconds)
         if registry.request_log is not None:
             registry.request_log.add(request_id.decode(), method, route_path, answer.status_code, seconds)
+
+    def _watch(self, route: Route, method: str, receive: Receive) -> AbstractAsyncContextManager[None]:
+        if method in SAFE:
+            return self._patience.watch(receive)
+        return self._patience.watch_upload() if route.takes_bytes else nullcontext()
+
+    async def _send(self, answer: Answer, method: str, receive: Receive, send: Send) -> None:
+        """Send an answer. If it comes in parts, what makes them is closed in any case.
+
+        Raises ClientGone, Stopping, and what the making of the parts raises.
+        """
+        if answer.following is None:
+            await _send_start(answer, method, send)
+            return
+        async with aclosing(answer.following) as following:
+            if method == "HEAD":
+                await _send_start(answer, method, send)
+                return
+            # When the client has gone, the server goes on to take what is sent and says nothing.
+            async with self._patience.watch_download(receive):
+                whole, sent = answer.part_bytes, len(answer.body)
+                answer.part_bytes = _part_bytes(0, whole)
+                await _send_start(answer, method, send, more=True)
+                async for part in following:
+                    await _send_body(part, _part_bytes(sent, whole), send, more=True)
+                    sent += len(part)
+                await send({"type": "http.response.body", "body": b""})
 
     def _error(self, scope: Scope, status: HTTPStatus, sentence: str, headers: Sequence[Header] = ()) -> Answer:
         """The answer to a request that failed, as the dialect of its path renders it."""
@@ -177,22 +224,25 @@ def _new_request_id() -> bytes:
     return f"req-{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}".encode()
 
 
-async def _send(answer: Answer, method: str, send: Send) -> None:
+def _part_bytes(sent: int, whole: int) -> int:
+    """How large the parts of an answer are after so many bytes: small ones until its client has taken some.
+
+    The server holds about five parts for each client, and a client may take nothing.
+    """
+    return whole if sent >= SLOW_START_BYTES else min(whole, SMALL_PART_BYTES)
+
+
+async def _send_start(answer: Answer, method: str, send: Send, *, more: bool = False) -> None:
     await send({"type": "http.response.start", "status": answer.status_code, "headers": answer.raw_headers})
     if method == "HEAD":
         await send({"type": "http.response.body", "body": b""})
-        return
-    await _send_body(answer.body, send, more=answer.following is not None)
-    if answer.following is not None:
-        # An error ends the connection before the body's end, so the client knows that it has not all.
-        async for part in answer.following:
-            await _send_body(part, send, more=True)
-        await send({"type": "http.response.body", "body": b""})
+    else:
+        await _send_body(answer.body, answer.part_bytes, send, more=more)
 
 
-async def _send_body(body: Any, send: Send, *, more: bool) -> None:
+async def _send_body(body: Any, part_bytes: int, send: Send, *, more: bool) -> None:
     """Send a large body in parts: each waits until the client has taken most of those before."""
-    for start in range(0, len(body) - MAX_PART_BYTES, MAX_PART_BYTES):
-        await send({"type": "http.response.body", "body": body[start : start + MAX_PART_BYTES], "more_body": True})
-    last = max(0, (len(body) - 1) // MAX_PART_BYTES * MAX_PART_BYTES)
+    for start in range(0, len(body) - part_bytes, part_bytes):
+        await send({"type": "http.response.body", "body": body[start : start + part_bytes], "more_body": True})
+    last = max(0, (len(body) - 1) // part_bytes * part_bytes)
     await send({"type": "http.response.body", "body": body[last:] if last else body, "more_body": more})

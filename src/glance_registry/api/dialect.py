@@ -46,6 +46,8 @@ class Route(Struct, frozen=True, kw_only=True):
     """None: 204, no body."""
     takes: type[Struct] | Described | None = None
     body_optional: bool = False
+    takes_bytes: bool = False
+    """Whether the body is an image's bytes, of any length."""
     query: tuple[str, ...] = ()
     status: int = 200
     operation_id: str = ""

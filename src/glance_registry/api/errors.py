@@ -8,6 +8,8 @@ from glance_registry.api.responses import Answer, Header, json_answer, text_answ
 from glance_registry.model.errors import (
     Conflict,
     Forbidden,
+    FormatRefused,
+    Gone,
     Invalid,
     NotFound,
     PreconditionFailed,
@@ -70,6 +72,16 @@ class TooManyAttempts(RegistryError):
         self.seconds = seconds
 
 
+class RangeNotSatisfiable(RegistryError):
+    """The Range header names no bytes of the image; `size` is how many it has."""
+
+    code = "range-not-satisfiable"
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"The Range header must name bytes of the image, which has {size}.")
+        self.size = size
+
+
 STATUSES: dict[type[RegistryError], HTTPStatus] = {
     Invalid: HTTPStatus.BAD_REQUEST,
     Unauthorized: HTTPStatus.UNAUTHORIZED,
@@ -83,6 +95,9 @@ STATUSES: dict[type[RegistryError], HTTPStatus] = {
     UnsupportedType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     Misdirected: HTTPStatus.MISDIRECTED_REQUEST,
     TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    Gone: HTTPStatus.GONE,
+    FormatRefused: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    RangeNotSatisfiable: HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
     TooManyAttempts: HTTPStatus.TOO_MANY_REQUESTS,
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
@@ -104,6 +119,8 @@ def error_headers(error: RegistryError) -> list[Header]:
         headers.append((b"accept-patch", ", ".join(error.accepted).encode()))
     if isinstance(error, Unauthorized) and error.challenge:
         headers.append((b"www-authenticate", error.challenge.encode()))
+    if isinstance(error, RangeNotSatisfiable):
+        headers.append((b"content-range", f"bytes */{error.size}".encode()))
     if isinstance(error, RequestTimeout):
         # RFC 9110, section 15.5.9: "the server SHOULD send the "close" connection option".
         headers.append((b"connection", b"close"))

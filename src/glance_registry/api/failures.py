@@ -4,6 +4,7 @@
 from glance_registry.api.cross_site import SAFE
 from glance_registry.api.dialect import Access, Route
 from glance_registry.api.errors import status_of
+from glance_registry.api.patience import Stopping
 from glance_registry.api.request import Registry
 from glance_registry.catalogue.causes import Database
 from glance_registry.catalogue.outages import Outages
@@ -29,7 +30,7 @@ class Failures:
 
     def failed(self, error: RegistryError, route: Route | None, request_id: str, registry: Registry) -> None:
         """A request was answered with this error."""
-        if status_of(error) < 500 or route is None:
+        if status_of(error) < 500 or route is None or isinstance(error, Stopping):
             return
         database = registry.catalogue.database
         fields = {"request_id": request_id, "error": error.code, "message": str(error)}

@@ -20,6 +20,7 @@ async def show_metrics(request: Request) -> Answer:
         raise Forbidden("Metrics are not shown to this address; [metrics] allowed_addresses says to which.")
     metrics = request.registry.metrics
     await metrics.count_images(request.registry.catalogue)
+    await metrics.look_at_stores(request.registry.transfers.stores.free)
     return Answer(metrics.render(), metrics.content_type)
 
 

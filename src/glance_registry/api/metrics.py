@@ -5,7 +5,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from prometheus_client import (
@@ -23,6 +23,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from glance_registry.catalogue import images
 from glance_registry.catalogue.base import Catalogue
 from glance_registry.model.errors import Unavailable
+from glance_registry.transfer.counts import DOWNLOAD, IMAGES_RELEASED, OBJECTS_REMOVED, UPLOAD, UPLOADS_EXPIRED
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,12 @@ COUNT_AGAIN_AFTER = 5
 MAX_COUNTING_SHARE = 0.05
 """Of all time that counting may take: where it takes long, the next count comes later."""
 
+LOOK_AT_STORES_EVERY = 15
+"""Seconds for which the free room of the stores is good."""
+
+STORE_SECONDS = 1
+"""So long an answer waits for that: a disk that hangs must not keep the other counters."""
+
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 """A method of a client's own invention must not become a time series of its own."""
 
@@ -47,7 +54,7 @@ DATABASE_ERRORS = ("unavailable", "overloaded", "read-timeout", "storage-full")
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
-_FILES = ("counter", "histogram", "gauge_mostrecent")
+_FILES = ("counter", "histogram", "gauge_mostrecent", "gauge_livesum")
 _FILE_BYTES = 256 * 1024
 """More than all routes, methods and statuses need."""
 
@@ -60,6 +67,10 @@ def _have_files(folder: str | None) -> bool:
     """
     if folder is None:
         return False
+    for file in Path(folder).glob("gauge_livesum_*.db"):
+        # A worker that was killed transfers nothing any more.
+        if not Path(f"/proc/{file.stem.rpartition('_')[2]}").exists():
+            file.unlink(missing_ok=True)
     files = [Path(folder) / f"{kind}_{os.getpid()}.db" for kind in _FILES]
     try:
         for file in files:
@@ -109,12 +120,43 @@ class Metrics:
             registry=own,
             multiprocess_mode="mostrecent",
         )
+        self._transfer_bytes = Counter(
+            "glance_registry_transfer_bytes", "Bytes of images that moved.", ("kind", "store"), registry=own
+        )
+        self._transfers = Gauge(
+            "glance_registry_transfers",
+            "Uploads and downloads under way.",
+            ("kind",),
+            registry=own,
+            multiprocess_mode="livesum",
+        )
+        self._failed_uploads = Counter(
+            "glance_registry_failed_uploads", "Uploads that were refused or broke off.", ("code",), registry=own
+        )
+        self._reaped = Counter("glance_registry_reaped", "What the reaper has done.", ("work",), registry=own)
+        self._reaper_failures = Counter(
+            "glance_registry_reaper_failures", "What the reaper could not do, and tries again.", registry=own
+        )
+        self._free = Gauge(
+            "glance_registry_store_free_bytes",
+            "Bytes that a store still takes.",
+            ("store",),
+            registry=own,
+            multiprocess_mode="mostrecent",
+        )
+        self._look_at = float("-inf")
+        self._looking: asyncio.Task[None] | None = None
         self._count_at = float("-inf")
         self._counting: asyncio.Task[None] | None = None
         self._statuses: set[str] = set()
+        self._bytes_children: dict[tuple[str, str], Counter] = {}
         self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         for code in DATABASE_ERRORS:
             self._database_errors.labels(code)
+        for kind in (UPLOAD, DOWNLOAD):
+            self._transfers.labels(kind)
+        for work in (UPLOADS_EXPIRED, IMAGES_RELEASED, OBJECTS_REMOVED):
+            self._reaped.labels(work)
         self._exposed = own
         if several:
             # Each worker counts in a file of its own; the one that answers adds them up.
@@ -137,6 +179,43 @@ class Metrics:
 
     def count_lost_lines(self, lines: int) -> None:
         self._lost_lines.inc(lines)
+
+    def moved(self, kind: str, store: str, size: int) -> None:
+        counter = self._bytes_children.get((kind, store))
+        if counter is None:
+            counter = self._bytes_children[kind, store] = self._transfer_bytes.labels(kind, store)
+        counter.inc(size)
+
+    def under_way(self, kind: str, change: int) -> None:
+        self._transfers.labels(kind).inc(change)
+
+    def upload_failed(self, code: str) -> None:
+        self._failed_uploads.labels(code).inc()
+
+    def reaped(self, work: str, number: int) -> None:
+        self._reaped.labels(work).inc(number)
+
+    def reaper_failed(self, number: int) -> None:
+        self._reaper_failures.inc(number)
+
+    async def look_at_stores(self, free: Callable[[], Awaitable[Mapping[str, int]]]) -> None:
+        """Bring the free room of the stores up to date, unless that was done a moment ago.
+
+        All callers share one look. It goes on when they do not wait any longer. `free`: bytes by the names of stores.
+        """
+        if self._looking is None:
+            if self._clock() < self._look_at:
+                return
+            self._looking = asyncio.create_task(self._look(free))
+        await asyncio.wait({self._looking}, timeout=STORE_SECONDS)
+
+    async def _look(self, free: Callable[[], Awaitable[Mapping[str, int]]]) -> None:
+        try:
+            for store, size in (await free()).items():
+                self._free.labels(store).set(size)
+        finally:
+            self._looking, self._look_at = None, self._clock() + LOOK_AT_STORES_EVERY
+        self._render_at = float("-inf")
 
     async def count_images(self, catalogue: Catalogue) -> None:
         """Bring the number of images up to date, unless it was counted a moment ago.

@@ -2,7 +2,8 @@
 """The argument of every handler: one request, and what all requests share."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
@@ -10,7 +11,7 @@ from msgspec import Struct
 from starlette.requests import Request as StarletteRequest
 from starlette.types import Receive, Scope
 
-from glance_registry.api.errors import RequestTimeout
+from glance_registry.api.errors import ClientGone, RequestTimeout
 from glance_registry.api.metrics import Metrics
 from glance_registry.api.networks import Network
 from glance_registry.api.render_cache import RenderCache
@@ -19,12 +20,16 @@ from glance_registry.catalogue.base import Catalogue
 from glance_registry.model.access import Caller
 from glance_registry.model.changes import ANY, Change, Precondition
 from glance_registry.model.contract import Contract
-from glance_registry.model.errors import Invalid, TooLarge
+from glance_registry.model.errors import Invalid, RegistryError, TooLarge
 from glance_registry.model.image import Image
 from glance_registry.model.rules import Rules
 from glance_registry.settings import Settings
+from glance_registry.transfer.upload import Transfers
 
 T = TypeVar("T")
+
+MAX_DRAINED_BYTES = 16_777_216
+DRAIN_SECONDS = 5
 
 
 class RequestLog(Protocol):
@@ -52,9 +57,12 @@ class Registry(Struct, frozen=True, kw_only=True):
     openapi: Callable[[], bytes]
     """The API's description as it is sent, made when it is first asked for."""
     render_cache: RenderCache
+    transfers: Transfers
     request_log: RequestLog | None = None
     now: Callable[[], datetime]
     new_id: Callable[[], str]
+    background: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = ()
+    """What runs as long as the server does."""
 
 
 class Request(StarletteRequest):
@@ -65,6 +73,8 @@ class Request(StarletteRequest):
         self.registry = registry
         self.parts = parts
         self.caller: Caller
+        self.body_ended = False
+        """Whether a body that is read in parts was read to its end."""
 
     @property
     def image_id(self) -> str:
@@ -78,16 +88,47 @@ class Request(StarletteRequest):
     async def change_image(self, changes: Sequence[Change], rules: Rules, condition: Precondition = ANY) -> Image:
         """The image that the path names after these changes. Raises what `images.change` raises."""
         registry = self.registry
-        return await registry.catalogue.write(
+        image = await registry.catalogue.write(
             images.change, self.image_id, changes, registry.now(), self.caller, rules, condition
         )
+        if image.deleted:
+            registry.transfers.wake_reaper()
+        return image
 
-    async def has_body(self) -> bool:
-        """Whether the body is not empty; it is read no further than to its first byte.
+    async def stream_body(self) -> AsyncIterator[bytes]:
+        """The body as it comes, however long it is and however long it takes.
 
-        Raises RequestTimeout when neither that nor the end comes in time, Invalid when the client disconnects.
+        Raises RequestTimeout when nothing comes for the time of the setting, ClientGone when the client disconnects.
         """
-        return await self._in_time(self._find_byte())
+        loop, seconds = asyncio.get_running_loop(), self.registry.settings.limits.request_timeout
+        try:
+            # One timer for all messages: a large body has thousands.
+            async with asyncio.timeout(None) as timer:
+                while not self.body_ended:
+                    timer.reschedule(loop.time() + seconds)
+                    message: Any = await self.receive()
+                    timer.reschedule(None)
+                    gone = message["type"] == "http.disconnect"
+                    self.body_ended = gone or not message.get("more_body", False)
+                    if gone:
+                        raise ClientGone
+                    if body := message.get("body", b""):
+                        yield body
+        except TimeoutError:
+            raise RequestTimeout(f"The body did not come within {seconds} seconds.") from None
+
+    async def drain(self) -> None:
+        """Read what is left of a body that was not wanted, up to a limit.
+
+        A client that still sends does not read the answer, and a connection that is closed with bytes unread is reset.
+        """
+        left = MAX_DRAINED_BYTES
+        with suppress(TimeoutError, RegistryError):
+            async with asyncio.timeout(DRAIN_SECONDS):
+                async for part in self.stream_body():
+                    left -= len(part)
+                    if left < 0:
+                        return
 
     async def read_body(self) -> bytes:
         """The whole body.
@@ -96,16 +137,6 @@ class Request(StarletteRequest):
         come in time.
         """
         return await self._in_time(self._read())
-
-    async def _find_byte(self) -> bool:
-        while True:
-            message: Any = await self.receive()
-            if message["type"] == "http.disconnect":
-                raise Invalid("The body ended before it was complete.")
-            if message.get("body"):
-                return True
-            if not message.get("more_body", False):
-                return False
 
     async def _read(self) -> bytes:
         largest = self.registry.settings.max_request_body_size

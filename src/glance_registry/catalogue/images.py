@@ -8,6 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from sqlalchemy import Connection, bindparam, func, insert, select, tuple_, union_all, update
 
+from glance_registry.catalogue import blobs
 from glance_registry.catalogue.clock import time_of_change
 from glance_registry.catalogue.image_cache import cache_of
 from glance_registry.catalogue.listing import property_index
@@ -128,7 +129,7 @@ def change(
     at = time_of_change(connection, now)
     if at > changed.updated_at:
         changed = replace(changed, updated_at=at, deleted_at=at if changed.deleted else None)
-    return _save(connection, number, image, changed)
+    return save(connection, number, image, changed)
 
 
 def count_by_status(connection: Connection) -> dict[str, int]:
@@ -186,10 +187,11 @@ def ids_taken(connection: Connection, ids: Sequence[str]) -> set[str]:
     return set(connection.execute(_IDS_TAKEN, {"ids": list(ids)}).scalars())
 
 
-def _save(connection: Connection, number: int, old: Image, new: Image) -> Image:
+def save(connection: Connection, number: int, old: Image, new: Image) -> Image:
     """Replace the row of the old version. Raises Conflict if another request has changed the image meanwhile."""
     saved = _SAVE.run(connection, {"image_number": number, "read_version": old.version, **as_row(new)})
     if saved.changed != 1:
         raise Conflict(f"Image {new.id} was changed by another request at the same time.")
     property_index.replace(connection, Stored(number, old), new)
+    blobs.after_save(connection, number, old, new)
     return new

@@ -7,6 +7,7 @@ from datetime import datetime
 from msgspec import Struct
 from sqlalchemy import Connection, delete, insert, select
 
+from glance_registry.catalogue import blobs
 from glance_registry.catalogue.images import ids_taken
 from glance_registry.catalogue.listing import property_index
 from glance_registry.catalogue.rows import ROW, as_stored, from_column, to_column
@@ -35,6 +36,7 @@ def purge(connection: Connection, deleted_before: datetime, now: datetime, limit
         # SQLite gives the number of a removed newest row to the next image: no entry may still have that number.
         for stored in gone:
             property_index.replace(connection, stored, None)
+        blobs.after_purge(connection, gone)
         numbers = [number for number, _ in gone]
         connection.execute(delete(image_members).where(image_members.c.image_number.in_(numbers)))
         connection.execute(delete(images).where(images.c.number.in_(numbers)))

@@ -51,7 +51,17 @@ _PLAIN = [
     column.name
     for column in images.c
     if column.name
-    not in ("number", "created_at", "updated_at", "deleted_at", "properties", "null_properties", "locations", "tags")
+    not in (
+        "number",
+        "created_at",
+        "updated_at",
+        "deleted_at",
+        "properties",
+        "null_properties",
+        "locations",
+        "tags",
+        "stores",
+    )
 ]
 
 _read_properties: Callable[[str], Any] = msgspec.json.Decoder(dict[str, str]).decode
@@ -132,7 +142,8 @@ def as_stored(row: Sequence[Any]) -> Stored:
     """The image of a row of `ROW`, with the driver's values: SQLite has no booleans."""
     (number, image_id, version, created_at, updated_at, deleted_at, name, status, visibility, disk_format,
      container_format, size, virtual_size, checksum, owner, min_disk, min_ram, protected, properties,
-     locations, tags, os_hidden, os_hash_algo, os_hash_value, null_properties) = row  # fmt: skip
+     locations, tags, os_hidden, os_hash_algo, os_hash_value, null_properties, blob_number,
+     stores) = row  # fmt: skip
     created = from_column(created_at)
     return Stored(
         number,
@@ -160,6 +171,8 @@ def as_stored(row: Sequence[Any]) -> Stored:
             os_hidden=bool(os_hidden),
             os_hash_algo=os_hash_algo,
             os_hash_value=os_hash_value,
+            blob_number=blob_number,
+            stores=() if stores is None else _read_names(stores),
         ),
     )
 
@@ -190,6 +203,7 @@ def as_row(image: Image) -> dict[str, Any]:
         "null_properties": _write_json(nulls).decode() if nulls else None,
         "locations": _write_json(image.locations).decode(),
         "tags": _write_json(image.tags).decode(),
+        "stores": _write_json(image.stores).decode() if image.stores else None,
     }
 
 

@@ -3,7 +3,19 @@
 
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Select, Text, bindparam
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Insert,
+    Select,
+    Table,
+    Text,
+    bindparam,
+    func,
+    insert,
+    select,
+)
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.types import NullType
 
@@ -84,3 +96,21 @@ def _listed_on_sqlite(element: listed, compiler: Any, **options: Any) -> str:
 def _listed_on_postgresql(element: listed, compiler: Any, **options: Any) -> str:
     value = 'value COLLATE "C"' if element.texts else "CAST(value AS BIGINT)"
     return f"{value} FROM json_array_elements_text(CAST({compiler.process(element.values, **options)} AS JSON))"
+
+
+def insert_or_ignore(connection: Connection, table: Table) -> Insert:
+    """An INSERT that does nothing where a unique value is there already.
+
+    On SQLite it is a plain one: nothing comes between the statements of a transaction there.
+    """
+    if connection.dialect.name == "sqlite":
+        return insert(table)
+    from sqlalchemy.dialects.postgresql import insert as insert_on_postgresql
+
+    return insert_on_postgresql(table).on_conflict_do_nothing()
+
+
+def lock_name(connection: Connection, name: str) -> None:
+    """Let no other transaction that locks this name go on before this one has ended. SQLite has one writer anyway."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0)))).close()

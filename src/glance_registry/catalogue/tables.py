@@ -66,6 +66,9 @@ images = Table(
     # A list of the names of properties without a value, or null if there are none. They are not in `properties`, which
     # a release before step 0008 reads as a mapping of names to strings.
     Column("null_properties", Text),
+    # The bytes that we keep of this image, and a JSON list of the stores in which it has them. Null when we keep none.
+    Column("blob_number", _NUMBER),
+    Column("stores", Text),
 )
 
 # Literals, not parameters: they are part of the indexes' expressions.
@@ -123,4 +126,48 @@ tombstones = Table(
     # The ids of purged images, which are never used again.
     Column("id", _text(36), primary_key=True),
     Column("purged_at", BigInteger, nullable=False),
+)
+
+blobs = Table(
+    "blobs",
+    metadata,
+    # Immutable bytes, here once however many images have them.
+    Column("number", _NUMBER, primary_key=True),
+    # `sha512:` or another algorithm's name, and the digest in hexadecimal digits.
+    Column("digest", _text(140), nullable=False, unique=True),
+    Column("size", BigInteger, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+blob_copies = Table(
+    "blob_copies",
+    metadata,
+    # Where a blob lies: once in each store that has it.
+    Column("blob_number", _NUMBER, primary_key=True),
+    Column("store", _text(64), primary_key=True),
+    Column("key", _text(32), nullable=False),
+    sqlite_with_rowid=False,
+)
+
+uploads = Table(
+    "uploads",
+    metadata,
+    # The id is also the key of the object that is being written.
+    Column("id", _text(32), primary_key=True),
+    Column("image_number", _NUMBER, nullable=False, unique=True),
+    Column("owner", _text(255)),
+    Column("store", _text(64), nullable=False),
+    # Bytes that count for the owner until the upload ends.
+    Column("reserved", BigInteger, nullable=False),
+    # Who writes renews this; after it the image is queued again.
+    Column("expires_at", BigInteger, nullable=False),
+)
+
+removals = Table(
+    "removals",
+    metadata,
+    # Objects that no row refers to, until they are removed from their store.
+    Column("key", _text(32), primary_key=True),
+    Column("store", _text(64), nullable=False),
+    Column("due_at", BigInteger, nullable=False),
 )

@@ -26,7 +26,8 @@ BATCH_SIZE = 500
 def export(file: Path) -> None:
     """Write all images, deleted and purged ones too, to FILE (default: standard output).
 
-    Of purged images only the ids are left. One JSON object per line, oldest first. Only its owner can read FILE,
+    Of purged images only the ids are left. Bytes are not written: images whose bytes are in the stores of this
+    registry come back as queued. One JSON object per line, oldest first. Only its owner can read FILE,
     since locations may contain credentials. It appears when it is complete. An image that changes meanwhile is
     written as before or after the change.
     """

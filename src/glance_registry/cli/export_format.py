@@ -7,6 +7,9 @@
 A line with both an id and `created_at` is a record: an export wrote it, or it is an answer of the Registry API or of
 the Images API. It is stored as it is. Any other line is the body of a POST, written by a person. An unknown field is
 refused, because an import must not lose a part of a file without notice.
+
+A line has no bytes. An image whose bytes are in the stores of this registry is written as queued, so that its bytes
+can be uploaded where the line is imported; as active it could never be given any.
 """
 
 import re
@@ -40,6 +43,7 @@ from glance_registry.model.image import (
     Location,
 )
 from glance_registry.model.member import Member
+from glance_registry.model.status import QUEUED
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -237,6 +241,8 @@ def image_line(kept: ImageRecord) -> bytes:
     if image.deleted:
         # Older releases left properties and locations in the row of a deleted image.
         image = structs.replace(image, properties={}, locations=(), tags=())
+    if image.blob_number is not None:
+        image = _without_bytes(image)
     shown = structs.asdict(wire.shown(image, with_locations=True))
     line = ImageLine(
         **{**shown, "location_data": image.locations},
@@ -249,6 +255,14 @@ def image_line(kept: ImageRecord) -> bytes:
         members=tuple(map(_member_line, kept.members)),
     )
     return _encode(line) + b"\n"
+
+
+def _without_bytes(image: Image) -> Image:
+    """An image whose bytes are kept here, as it is where these are not: queued, unless it has a location, too."""
+    if image.locations:
+        return image
+    nothing = dict.fromkeys(("size", "virtual_size", "checksum", "os_hash_algo", "os_hash_value"))
+    return structs.replace(image, status=QUEUED, **nothing)
 
 
 def _member_line(member: Member) -> MemberLine:

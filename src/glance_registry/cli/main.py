@@ -15,6 +15,7 @@ from glance_registry.cli.imports import import_
 from glance_registry.cli.options import DATABASE, setting_options
 from glance_registry.cli.restore import restore_command
 from glance_registry.cli.serve import run, serve
+from glance_registry.cli.store import store
 from glance_registry.cli.user import user
 from glance_registry.model.errors import Conflict, RegistryError, StorageFull, Unavailable
 from glance_registry.model.visible import printable
@@ -51,5 +52,5 @@ def main() -> None:
         run()
 
 
-for command in (serve, db, import_, export, restore_command, image, user, config):
+for command in (serve, db, store, import_, export, restore_command, image, user, config):
     main.add_command(command)

@@ -24,13 +24,13 @@ from granian.http import HTTP1Settings
 from glance_registry import log as logs
 from glance_registry.api.asgi import Application
 from glance_registry.api.host_check import is_loopback
-from glance_registry.app import build
+from glance_registry.app import build, open_stores
 from glance_registry.catalogue import schema
 from glance_registry.catalogue.database_url import parse_url
 from glance_registry.cli import tls
 from glance_registry.cli.counters import counters_folder
 from glance_registry.cli.options import load_settings, setting_options
-from glance_registry.cli.sockets import close_unread_connections
+from glance_registry.cli.sockets import close_unread_connections, cut_connections
 from glance_registry.model.errors import Conflict, Invalid
 from glance_registry.settings import Settings
 
@@ -45,11 +45,20 @@ GC_THRESHOLD = (20_000, 20, 50)
 MAX_SHUTDOWN_SECONDS = 30
 """How long a worker may take to finish its requests after SIGTERM."""
 
+CUT_SECONDS = 16
+"""How long after SIGTERM connections are cut whose clients do not take their answers.
+
+Uploads and downloads have been cancelled by then, see `api/patience.py`, and uploads have undone what they did.
+"""
+
 BACKLOG = 1024
 """Connections that wait to be accepted; Linux cuts this to net.core.somaxconn."""
 
-MAX_HEADER_BYTES = 65_536
-"""Bytes of a request's headers, roughly; Granian also limits their number to 100."""
+MAX_BUFFER_BYTES = 131_072
+"""Of a connection: a request's headers, of which Granian also limits the number to 100, or a message of a body.
+
+Smaller messages cost uploads more CPU time, larger buffers give clients that send endless headers more memory.
+"""
 
 RESERVED_FILES = 200
 """Open files of a worker that are not connections of clients: those of the database, Python and Granian."""
@@ -64,7 +73,12 @@ _GRANIAN_LOGS = {
     "root": {},
     "formatters": {},
     "handlers": {},
-    "loggers": {"_granian": {"propagate": True}, "granian.access": {"propagate": True}},
+    "loggers": {
+        "_granian": {"propagate": True},
+        # Many lines for each client that goes before it has its answer.
+        "_granian.asgi.io": {"propagate": True, "level": "WARNING"},
+        "granian.access": {"propagate": True},
+    },
     "disable_existing_loggers": False,
 }
 
@@ -90,6 +104,7 @@ def run() -> None:
         )
     build(settings)  # An error, such as a broken users file, stops the program here and not in each worker.
     asyncio.run(prepare_database(settings.database.connection))
+    open_stores(settings).prepare()
     url = f"{'https' if tls_options else 'http'}://{_in_url(settings.bind_host)}:{settings.bind_port}"
     logs.take_over(settings.log_format)
     log.info("listening", extra={"fields": {"url": url}})
@@ -159,7 +174,7 @@ def _run(settings: Settings, tls_options: dict[str, Any]) -> None:
         backlog=BACKLOG,
         backpressure=_max_connections(settings.limits.connections),
         http1_settings=HTTP1Settings(
-            header_read_timeout=settings.limits.request_timeout * 1000, max_buffer_size=MAX_HEADER_BYTES
+            header_read_timeout=settings.limits.request_timeout * 1000, max_buffer_size=MAX_BUFFER_BYTES
         ),
         workers_kill_timeout=MAX_SHUTDOWN_SECONDS,
         respawn_failed_workers=True,
@@ -230,11 +245,11 @@ def _load(settings: Settings, parent: int) -> Application:
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLD)
     application = build(settings, request_log=logs.RequestLog(settings.log_format))
-    _stop_application_on_signal(asyncio.get_event_loop(), application)
+    _stop_application_on_signal(asyncio.get_event_loop(), application, settings.bind_port)
     return application
 
 
-def _stop_application_on_signal(loop: asyncio.AbstractEventLoop, application: Application) -> None:
+def _stop_application_on_signal(loop: asyncio.AbstractEventLoop, application: Application, port: int) -> None:
     """Stop the application on SIGTERM and SIGINT at once, before Granian waits for all requests.
 
     Granian installs its handlers later, with `add_signal_handler`; this wraps that method of the loop.
@@ -244,6 +259,7 @@ def _stop_application_on_signal(loop: asyncio.AbstractEventLoop, application: Ap
     def add_with_stop(number: int, handler: Any, *arguments: Any) -> None:
         def handle() -> None:
             application.stop()
+            loop.call_later(CUT_SECONDS, cut_connections, port)
             handler(*arguments)
 
         add(number, handle)

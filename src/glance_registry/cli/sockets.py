@@ -28,6 +28,20 @@ def close_unread_connections(seconds: int) -> bool:
         return bool(listening)
 
 
+def cut_connections(port: int) -> int:
+    """Cut the connections of clients to this port of the process; the number of them.
+
+    When the program stops, the server waits for every client to take its answer, and one may take nothing.
+    """
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(found) for found in _own_sockets()]
+        connections = [found for found in sockets if _port(found) == port]
+        for connection in connections:
+            with suppress(OSError):  # It was closed meanwhile, or listens.
+                connection.shutdown(socket.SHUT_RDWR)
+        return len(connections)
+
+
 def _own_sockets() -> Iterator[socket.socket]:
     """The TCP sockets of this process, each as a duplicate that the caller must close."""
     for file in Path("/dev/fd").iterdir():

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from glance_registry.model.errors import Conflict, Invalid, NotFound, PreconditionFailed
 from glance_registry.model.image import ACTIVE, PUBLIC, SHARED, Image, Location, delete, not_before, number
-from glance_registry.model.locations import GivenLocation, emptied, with_locations
+from glance_registry.model.locations import GivenLocation, with_locations
 from glance_registry.model.member import Member, revision_of
 from glance_registry.model.status import DEACTIVATED, QUEUED, moved, switched
 
@@ -105,10 +105,6 @@ class RemoveLocation(_Tagged, frozen=True):
     position: int
 
 
-class FillEmpty(_Tagged, frozen=True):
-    """Make a queued image active as one of no bytes. Raises what `emptied` raises."""
-
-
 class Deactivate(_Tagged, frozen=True):
     """Raises Forbidden unless the image is active or deactivated."""
 
@@ -126,29 +122,25 @@ class Delete(_Tagged, frozen=True):
 Change = (
     (Touch | SetField | SetPublic | SetTags | AddTag | RemoveTag | SetProperty | RemoveProperty | SetProperties)
     | (OverwriteLocations | SetLocations | SetFirstLocation | AddLocation | RemoveLocation)
-    | (FillEmpty | Deactivate | Reactivate | Delete)
+    | (Deactivate | Reactivate | Delete)
 )
 
 
 class Precondition(Struct, frozen=True, kw_only=True):
     """What must hold for a request to be carried out; checked in its transaction, against the locked row.
 
-    One of `revisions` must be that of the image (or of its members), `from_status` its status; the client must not
-    have announced bytes, which are not taken here. None means anything.
+    One of `revisions` must be that of the image (or of its members), `from_status` its status. None means anything.
     """
 
     revisions: frozenset[str] | None = None
     from_status: str | None = None
-    announced_size: str = "0"
 
     def check(self, image: Image) -> None:
-        """Raise PreconditionFailed, Conflict or Invalid."""
+        """Raise PreconditionFailed or Conflict."""
         if self.revisions is not None and image.revision not in self.revisions:
             raise PreconditionFailed(f"Image {image.id} was changed since; show it again.")
         if self.from_status is not None and image.status != self.from_status:
             raise Conflict("Image operation conflicts")
-        if self.announced_size.strip("0"):
-            raise Invalid("The body is empty, but its announced size is another than 0.")
 
     def check_members(self, members: Sequence[Member]) -> None:
         """Raise PreconditionFailed."""
@@ -220,8 +212,6 @@ def _apply_one(image: Image, change: Change, now: datetime) -> Image:  # noqa: C
             if position >= len(image.locations):
                 raise Invalid(f"There is no position {position} among the image's locations.")
             return with_locations(image, [*image.locations[:position], *image.locations[position + 1 :]])
-        case FillEmpty():
-            return emptied(image)
         case Deactivate():
             return switched(image, ACTIVE, DEACTIVATED, "deactivate")
         case Reactivate():

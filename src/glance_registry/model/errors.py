@@ -96,3 +96,35 @@ class StorageFull(RegistryError):
     """The database has no room left for a write; reads go on."""
 
     code = "storage-full"
+
+
+class Gone(RegistryError):
+    """What the request was about was removed or taken by another one while it ran."""
+
+    code = "gone"
+
+
+class FormatRefused(RegistryError):
+    """The bytes of an image are not what its disk_format says, or not safe."""
+
+    code = "format-refused"
+
+
+class StoreUnavailable(Unavailable):
+    """A store does not answer, or not as a store should; the same request may succeed later."""
+
+    code = "store-unavailable"
+
+    def __init__(self, store: str) -> None:
+        super().__init__(f"Store '{store}' does not answer.")
+        self.store = store
+
+
+class StoreFull(TooLarge):
+    """A store has no room left."""
+
+    code = "store-full"
+
+    def __init__(self, store: str) -> None:
+        super().__init__(f"Store '{store}' has no room left for these bytes.")
+        self.store = store

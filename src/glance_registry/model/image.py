@@ -68,7 +68,8 @@ class Image(Struct, frozen=True, kw_only=True):
     Sizes are in bytes, `min_disk` in GiB, `min_ram` in MiB; times are aware, in UTC. `tags` are sorted, none
     comes twice. A hidden image (`os_hidden`) is in no list that does not ask for hidden ones. `version` counts
     the changes: a save succeeds only over the version that was read. A property's value is a text, or null: a name
-    without a value, which is not the empty text.
+    without a value, which is not the empty text. `blob_number` is the row of the bytes that are kept here, `stores` the
+    stores in which the image has them, sorted.
     """
 
     id: str
@@ -93,6 +94,8 @@ class Image(Struct, frozen=True, kw_only=True):
     os_hidden: bool = False
     os_hash_algo: str | None = None
     os_hash_value: str | None = None
+    blob_number: int | None = None
+    stores: tuple[str, ...] = ()
     version: int = 1
 
     @property
@@ -137,7 +140,17 @@ def delete(image: Image, now: datetime) -> Image:
     if image.protected:
         raise Forbidden(f"Image {image.id} is protected and cannot be deleted.")
     at = not_before(image, now)
-    return replace(image, deleted_at=at, updated_at=at, properties={}, tags=(), locations=(), version=image.version + 1)
+    return replace(
+        image,
+        deleted_at=at,
+        updated_at=at,
+        properties={},
+        tags=(),
+        locations=(),
+        blob_number=None,
+        stores=(),
+        version=image.version + 1,
+    )
 
 
 def not_before(image: Image, now: datetime) -> datetime:

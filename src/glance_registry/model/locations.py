@@ -7,7 +7,6 @@ only a writer (an API server or an admin) says that the same bytes lie elsewhere
 
 import re
 from collections.abc import Mapping, Sequence
-from hashlib import md5, sha512
 from typing import Any
 
 from msgspec import Struct
@@ -22,6 +21,9 @@ from glance_registry.model.status import QUEUED, moved
 OPEN_SCHEMES = frozenset({"http", "https"})
 """The schemes that users may name in the Images API: whoever reads such a location sends a request of its own. The
 other schemes of the setting are for writers and services: compute hosts read those with rights of their own."""
+
+ALGORITHMS = ("sha224", "sha256", "sha384", "sha512")
+"""With which `os_hash_value` is computed of bytes that are uploaded: hashlib's SHA-2."""
 
 DIGEST_SIZES = {"sha256": 64, "sha384": 96, "sha512": 128}
 """The algorithms whose digests count as evidence, and how many hexadecimal digits each has."""
@@ -52,11 +54,12 @@ def with_locations(image: Image, locations: Sequence[Location | GivenLocation]) 
     """The image with these locations and no others; a queued one becomes active.
 
     Raises Conflict when the image's status does not allow it, or its bytes are others than a location claims; Invalid
-    for a broken claim, a url that comes twice, or a missing format; Forbidden when no location is left.
+    for a broken claim, a url that comes twice, or a missing format; Forbidden when no location is left, unless the
+    bytes are kept here as well.
     """
     if image.status not in (QUEUED, ACTIVE):
         raise Conflict(f"It is not allowed to change locations of an image whose status is '{image.status}'.")
-    if not locations:
+    if not locations and image.blob_number is None:
         raise Forbidden("An image keeps its last location; delete the image instead.")
     urls = [location.url for location in locations]
     if len(set(urls)) < len(urls):
@@ -70,26 +73,6 @@ def with_locations(image: Image, locations: Sequence[Location | GivenLocation]) 
         locations=number([_location(location, current) for location in locations], image.locations),
     )
     return moved(located, ACTIVE) if image.status == QUEUED else located
-
-
-def emptied(image: Image) -> Image:
-    """The queued image as an active one of no bytes: size 0 and the digests of nothing.
-
-    Raises Conflict in another status or when a location says that there are bytes; Invalid when a format is missing.
-    """
-    if image.status != QUEUED:
-        raise Conflict(f"Bytes are taken only while an image is queued; its status is '{image.status}'.")
-    if image.locations:
-        raise Conflict("The image has a location, so its bytes lie there.")
-    known = replace(
-        image,
-        size=0,
-        virtual_size=None,
-        checksum=md5(usedforsecurity=False).hexdigest(),
-        os_hash_algo="sha512",
-        os_hash_value=sha512().hexdigest(),
-    )
-    return moved(known, ACTIVE)
 
 
 def check_may_add_locations(caller: Caller, before: Image, after: Image, schemes: frozenset[str]) -> None:

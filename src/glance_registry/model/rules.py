@@ -7,10 +7,10 @@ from msgspec.structs import replace
 from glance_registry.model.access import Caller, check_may_change, check_may_modify, may_publicize
 from glance_registry.model.contract import Contract
 from glance_registry.model.document import check_document
-from glance_registry.model.errors import Forbidden, Invalid, TooLarge
-from glance_registry.model.image import MAX_NAME_LENGTH, MAX_TAGS, MAX_VALUE_LENGTH, PUBLIC, SHARED, Image
+from glance_registry.model.errors import Conflict, Forbidden, Invalid, TooLarge
+from glance_registry.model.image import ACTIVE, MAX_NAME_LENGTH, MAX_TAGS, MAX_VALUE_LENGTH, PUBLIC, SHARED, Image
 from glance_registry.model.locations import check_may_add_locations, check_may_describe_bytes
-from glance_registry.model.status import QUEUED
+from glance_registry.model.status import DEACTIVATED, PENDING_DELETE, QUEUED
 
 
 class RegistryRules(Struct, frozen=True):
@@ -22,6 +22,8 @@ class RegistryRules(Struct, frozen=True):
     def check(self, caller: Caller, before: Image | None, after: Image) -> None:
         self.contract.check(after, before)
         check_may_describe_bytes(caller, before, after, self.contract)
+        if before is not None and before.blob_number is not None:
+            _check_bytes_stay(before, after)
 
 
 class ImagesRules(Struct, frozen=True):
@@ -55,6 +57,22 @@ def check_change(caller: Caller, before: Image | None, after: Image, rules: Rule
     """Raise Forbidden, Invalid or TooLarge unless the rules allow the caller this change, or this new image."""
     if not after.deleted:  # Of a deleted image nothing is left to check.
         rules.check(caller, before, after)
+
+
+_OF_BYTES = ("size", "virtual_size", "checksum", "locations", "disk_format", "container_format")
+"""What the registry found of an image's bytes, or inspected them as, and where others say that they lie."""
+
+_WITH_BYTES = (ACTIVE, DEACTIVATED, PENDING_DELETE)
+"""Not queued: a second upload would replace the bytes of an image that was active."""
+
+
+def _check_bytes_stay(before: Image, after: Image) -> None:
+    """Raise Conflict unless an image whose bytes are kept here stays what was uploaded."""
+    for name in _OF_BYTES:
+        if getattr(after, name) != getattr(before, name):
+            raise Conflict(f"The registry keeps this image's bytes: field '{name}' cannot be changed.")
+    if after.status != before.status and after.status not in _WITH_BYTES:
+        raise Conflict(f"The registry keeps this image's bytes: its status cannot become '{after.status}'.")
 
 
 def _check_sizes(before: Image, after: Image, contract: Contract) -> None:

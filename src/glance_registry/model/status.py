@@ -12,20 +12,26 @@ from glance_registry.model.image import ACTIVE, Image
 QUEUED = "queued"
 """The status of a new image: nothing is known of its bytes yet."""
 
+SAVING = "saving"
+"""Its bytes are being uploaded."""
+
 DEACTIVATED = "deactivated"
 """Active but for its bytes, which nobody gets until the image is reactivated."""
+
+PENDING_DELETE = "pending_delete"
+"""An API server has yet to remove its bytes."""
 
 DELETED = "deleted"
 
 TRANSITIONS: dict[str, frozenset[str]] = {
     QUEUED: frozenset({ACTIVE, DELETED}),
-    "saving": frozenset({DELETED}),
+    SAVING: frozenset({DELETED}),
     "uploading": frozenset({DELETED}),
     "importing": frozenset({DELETED}),
     ACTIVE: frozenset({DEACTIVATED, DELETED}),
     DEACTIVATED: frozenset({ACTIVE, DELETED}),
     "killed": frozenset({DELETED}),
-    "pending_delete": frozenset({DELETED}),
+    PENDING_DELETE: frozenset({DELETED}),
     DELETED: frozenset(),
 }
 """`saving`, `uploading` and `importing` belong to the API server that is at it: only that goes on from there."""

@@ -61,20 +61,20 @@ DELETE <I>                     community 204  204   204    204   403    403    4
 DELETE <I>                     hidden    204  204   204    204   403    403    403   403  403    403     403
 DELETE <I>                     deleted   404  404   404    404   404    404    404   403  403    403     403
 
-GET    <I>/file                public    404  404   404    404   404    404    404   404  404    404     403
-GET    <I>/file                private   404  404   404    404   404    404    404   404  404    404     403
-GET    <I>/file                shared    404  404   404    404   404    404    404   404  404    404     403
-GET    <I>/file                accepted  404  404   404    404   404    404    404   404  404    404     403
-GET    <I>/file                community 404  404   404    404   404    404    404   404  404    404     403
-GET    <I>/file                hidden    404  404   404    404   404    404    404   404  404    404     403
+GET    <I>/file                public    200  200   200    200   200    200    200   200  200    200     403
+GET    <I>/file                private   200  200   200    200   404    404    404   404  404    404     403
+GET    <I>/file                shared    200  200   200    200   200    200    404   404  404    404     403
+GET    <I>/file                accepted  200  200   200    200   200    200    404   404  404    404     403
+GET    <I>/file                community 200  200   200    200   200    200    200   200  404    404     403
+GET    <I>/file                hidden    200  200   200    200   200    200    200   200  200    200     403
 GET    <I>/file                deleted   404  404   404    404   404    404    404   404  404    404     403
 
-PUT    <I>/file                public    403  403   403    403   403    403    403   403  403    403     403
-PUT    <I>/file                community 403  403   403    403   403    403    403   403  403    403     403
-PUT    <I>/file                hidden    403  403   403    403   403    403    403   403  403    403     403
-PUT    <I>/file                private   403  403   403    403   404    404    404   403  403    403     403
-PUT    <I>/file                shared    403  403   403    403   403    403    404   403  403    403     403
-PUT    <I>/file                accepted  403  403   403    403   403    403    404   403  403    403     403
+PUT    <I>/file                public    204  204   204    204   403    403    403   403  403    403     403
+PUT    <I>/file                community 204  204   204    204   403    403    403   403  403    403     403
+PUT    <I>/file                hidden    204  204   204    204   403    403    403   403  403    403     403
+PUT    <I>/file                private   204  204   204    204   404    404    404   403  403    403     403
+PUT    <I>/file                shared    204  204   204    204   403    403    404   403  403    403     403
+PUT    <I>/file                accepted  204  204   204    204   403    403    404   403  403    403     403
 PUT    <I>/file                deleted   404  404   404    404   404    404    404   403  403    403     403
 
 POST   <I>/actions/deactivate  public    204  204   204    204   403    403    403   403  403    403     403
@@ -168,6 +168,7 @@ DELETE <I>/members/<M>         deleted   404  404   404    404   404    404    4
 GET    /v2                     -         200  200   200    200   200    200    200   200  200    200     200
 GET    /v2/                    -         200  200   200    200   200    200    200   200  200    200     200
 GET    /v2/info/import         -         200  200   200    200   200    200    200   200  200    200     403
+GET    /v2/info/stores         -         200  200   200    200   200    200    200   200  200    200     403
 GET    /v2/schemas/image       -         200  200   200    200   200    200    200   200  200    200     403
 GET    /v2/schemas/images      -         200  200   200    200   200    200    200   200  200    200     403
 GET    /v2/schemas/member      -         200  200   200    200   200    200    200   200  200    200     403
@@ -179,12 +180,13 @@ TAG, NEW_TAG = "t", "n"
 BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/v2/images"): {"name": "i"},
     ("PATCH", "/v2/images/{image_id}"): [{"op": "replace", "path": "/name", "value": "new"}],
-    ("PUT", "/v2/images/{image_id}/file"): "bytes",
+    ("PUT", "/v2/images/{image_id}/file"): b"bytes",
     ("POST", "/v2/images/{image_id}/locations"): {"url": "https://images.test/i"},
     ("POST", "/v2/images/{image_id}/members"): {"member": "new"},
     ("PUT", "/v2/images/{image_id}/members/{member_id}"): {"status": "rejected"},
 }
-STATES = {"/actions/reactivate": "deactivated", "/locations": "queued"}
+STATES = {("POST", "/actions/reactivate"): "deactivated", ("PUT", "/file"): "queued", ("POST", "/locations"): "queued"}
+"""What an image must be for a request to succeed; else active, with bytes that are kept here."""
 
 
 @pytest.fixture(scope="module", params=ENGINES)
@@ -194,13 +196,14 @@ def registry(request: pytest.FixtureRequest, make_database: Callable[[str], str]
     registry.close()
 
 
-def _insert(registry: Registry, path: str, kind: str) -> dict[str, str]:
+def _insert(registry: Registry, method: str, path: str, kind: str) -> dict[str, str]:
     if kind == "-":
         return dict.fromkeys(CALLERS, "")
-    status = next((status for end, status in STATES.items() if path.endswith(end)), "active")
+    ends = ((status, end) for (wanted, end), status in STATES.items() if wanted == method)
+    status = next((status for status, end in ends if path.endswith(end)), "active")
     formats = {"disk_format": "raw", "container_format": "bare"}
-    places = {"locations": ()} if status == "queued" else {}
-    return registry.insert(KINDS[kind], status=status, tags=(TAG,), **formats, **places)
+    contents = {"locations": ()} if status == "queued" else {} if kind == "deleted" else registry.stored_bytes()
+    return registry.insert(KINDS[kind], status=status, tags=(TAG,), **formats, **contents)
 
 
 def _url(method: str, path: str, image_id: str) -> str:
@@ -225,7 +228,7 @@ def _outcome(path: str, image_id: str, answer: httpx.Response) -> str:
 def test_a_caller_gets_what_the_table_says_and_what_is_refused_has_no_effect(
     registry: Registry, method: str, path: str, kind: str
 ) -> None:
-    ids, body = _insert(registry, path, kind), BODIES.get((method, path))
+    ids, body = _insert(registry, method, path, kind), BODIES.get((method, path))
     before = registry.kept(ids) if kind != "-" else {}
 
     answers = {who: registry.send(who, method, _url(method, path, ids[who]), body) for who in CALLERS}

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Registry API's calls on images: parse, run one operation, answer."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from functools import partial
 
 from msgspec.structs import replace
@@ -94,7 +94,7 @@ async def _page(request: Request, render: Callable[[Image], bytes]) -> Answer:
 
 async def _following(
     request: Request, render: Callable[[Image], bytes], query: Query, found: images.ImagePage
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """The rest of a page after its first images, a part for each read, to the end of the JSON."""
     while found.cut:
         rest = Page(query.page.limit - len(found), found[-1].id)

@@ -73,12 +73,20 @@ async def list_images(request: Request) -> Answer:
 
 async def show_image(request: Request) -> Answer:
     """Everything about one image, and what one types to use it."""
+    return await answer_image(request)
+
+
+async def answer_image(request: Request, status: int = 200, sentence: str = "") -> Answer:
+    """An image's page, with a sentence on an upload that failed."""
     image = await request.registry.catalogue.read(images.get, request.image_id, request.caller)
     locations = _locations(request, image)
     return _page(
         request,
         "image.html",
+        status,
         image=image,
+        sentence=sentence,
+        download=_may_download(request, image),
         locations=locations,
         members=await _members(request, image),
         commands=commands_for(image, endpoint(request), _credentials(request), locations[0].url if locations else None),
@@ -113,6 +121,10 @@ async def update_image(request: Request) -> Answer:
         registry.metrics.count_error(error.code)
         return _form(request, image, entered, str(error), status_of(error))
     return redirect(f"{PATH}/images/{image.id}")
+
+
+def _may_download(request: Request, image: Image) -> bool:
+    return image.blob_number is not None and (image.status == ACTIVE or request.caller.admin)
 
 
 def _form(

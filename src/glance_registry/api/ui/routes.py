@@ -2,7 +2,7 @@
 """The pages for people as a dialect. The API's description has none of them."""
 
 from glance_registry.api.dialect import Access, Dialect, route
-from glance_registry.api.ui import pages, render, session
+from glance_registry.api.ui import files, pages, render, session
 from glance_registry.api.ui.errors import error_page
 from glance_registry.api.ui.render import PATH
 from glance_registry.api.v2.offer import prepare_offer
@@ -18,6 +18,8 @@ ROUTES = (
     route("GET", IMAGE, pages.show_image, READ, HTML),
     route("GET", IMAGE + "/edit", pages.show_form, WRITE, HTML),
     route("POST", IMAGE + "/edit", pages.update_image, WRITE, HTML, status=303),
+    route("GET", IMAGE + "/download", files.download_file, READ, "application/octet-stream"),
+    route("POST", IMAGE + "/upload", files.upload_file, WRITE, HTML, status=303, takes_bytes=True),
     route("GET", SIGN_IN, session.show_sign_in, OPEN, HTML),
     route("POST", SIGN_IN, session.sign_in, OPEN, HTML, status=303),
     route("POST", PATH + "/sign-out", session.sign_out, OPEN, HTML, status=303),

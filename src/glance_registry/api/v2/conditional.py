@@ -30,22 +30,27 @@ def members_etag(members: Sequence[Member]) -> str:
     return f'"{revision_of(members)}"'
 
 
+def is_known(request: Request, tag: str) -> bool:
+    """Whether the caller has what this ETag stands for (If-None-Match)."""
+    given = request.headers.get("if-none-match")
+    return given is not None and (given.strip() == "*" or any(known == tag for _, known in _TAG.findall(given)))
+
+
 def answer(request: Request, body: bytes, tag: str, headers: Sequence[Header] = ()) -> Answer:
     """The body as JSON; 304 without it when the caller has it already."""
     named = (b"etag", tag.encode())
-    given = request.headers.get("if-none-match")
-    if given is not None and (given.strip() == "*" or any(known == tag for _, known in _TAG.findall(given))):
+    if is_known(request, tag):
         answer = Answer(b"", b"", 304)
         answer.raw_headers = [named, *headers]
         return answer
     return encoded_answer(body, headers=[named, *headers])
 
 
-def precondition(request: Request, announced_size: str = "0") -> Precondition:
+def precondition(request: Request) -> Precondition:
     """What the caller's If-Match demands: the image or its members are the ones that it has in mind."""
     wanted = ", ".join(request.headers.getlist("if-match"))
     revisions = None if not wanted or wanted.strip() == "*" else _revisions(wanted)
-    return Precondition(revisions=revisions, announced_size=announced_size)
+    return Precondition(revisions=revisions)
 
 
 def only(tag: str) -> Precondition:

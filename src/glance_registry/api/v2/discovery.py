@@ -62,6 +62,14 @@ async def show_import_methods(request: Request) -> Answer:  # noqa: ARG001 - the
     return json_answer({"import-methods": {"description": "Import methods available.", "type": "array", "value": []}})
 
 
+async def list_stores(request: Request) -> Answer:
+    """The stores in which images can have their bytes."""
+    stores = request.registry.transfers.stores
+    # Compat: clients expect the text, as others answer.
+    default = {stores.default: {"default": "true"}}
+    return json_answer({"stores": [{"id": name, **default.get(name, {})} for name in stores.by_name]})
+
+
 async def show_schema_of_image(request: Request) -> Answer:
     """The JSON schema of an image, which bodies are checked against."""
     return _schema(request, "image")

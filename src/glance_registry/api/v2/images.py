@@ -6,7 +6,6 @@ from http import HTTPStatus
 
 import msgspec
 
-from glance_registry.api.errors import UnsupportedType
 from glance_registry.api.request import Request
 from glance_registry.api.responses import Answer, empty_answer, encoded_answer
 from glance_registry.api.v2 import conditional, wire
@@ -15,13 +14,10 @@ from glance_registry.api.v2.patch import read_patch
 from glance_registry.api.v2.query import read_query
 from glance_registry.catalogue import images
 from glance_registry.model.access import owner_of_new
-from glance_registry.model.changes import AddTag, Change, Deactivate, Delete, FillEmpty, Reactivate, RemoveTag
-from glance_registry.model.errors import Forbidden, NotFound
-from glance_registry.model.image import ACTIVE, Image
+from glance_registry.model.changes import AddTag, Change, Deactivate, Delete, Reactivate, RemoveTag
+from glance_registry.model.image import Image
 from glance_registry.model.rules import ImagesRules, check_change
 from glance_registry.model.status import DELETED, QUEUED
-
-BYTES = "application/octet-stream"
 
 _encode = msgspec.json.Encoder().encode
 
@@ -99,36 +95,10 @@ async def delete_deactivation(request: Request) -> Answer:
     return empty_answer()
 
 
-async def show_file(request: Request) -> Answer:
-    """An image's bytes: 204 while it is queued; those of an active image lie elsewhere, unless it has none."""
-    image = await request.registry.catalogue.read(images.get, request.image_id, request.caller)
-    if image.status == ACTIVE and image.size == 0 and not image.locations:
-        digest = [(b"content-md5", image.checksum.encode())] if image.checksum else []
-        return Answer(b"", BYTES.encode(), headers=digest)
-    if image.status == ACTIVE:
-        raise NotFound("The image's bytes are not kept here; its locations say where they are.")
-    if image.status != QUEUED:
-        raise Forbidden(f"An image whose status is '{image.status}' has no bytes for anybody.")
-    return empty_answer()
-
-
-async def replace_file(request: Request) -> Answer:
-    """Makes a queued image active as one of no bytes; others are not kept here: a location says where they lie."""
-    if await request.has_body():
-        await request.registry.catalogue.read(images.get, request.image_id, request.caller)
-        raise Forbidden("This registry keeps no bytes of images: register where they lie with POST …/locations.")
-    # Compat: Nova makes the snapshot of a server that boots from a volume so, and openstackclient without a terminal
-    # sends its empty standard input as the bytes of every new image.
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != BYTES:
-        raise UnsupportedType(f"The Content-Type of an image's bytes must be {BYTES}.", (BYTES,))
-    announced = request.headers.get("x-openstack-image-size") or request.headers.get("content-length", "0")
-    await _change(request, [FillEmpty()], announced)
-    return empty_answer()
-
-
-async def _change(request: Request, changes: Sequence[Change], announced_size: str = "0") -> Image:
-    condition = conditional.precondition(request, announced_size)
-    return await request.change_image(changes, ImagesRules(request.registry.contract), condition)
+async def _change(request: Request, changes: Sequence[Change]) -> Image:
+    return await request.change_image(
+        changes, ImagesRules(request.registry.contract), conditional.precondition(request)
+    )
 
 
 def _one(request: Request, image: Image, status: HTTPStatus = HTTPStatus.OK) -> Answer:

@@ -18,7 +18,7 @@ from glance_registry.api.dialect import (
 )
 from glance_registry.api.errors import json_error
 from glance_registry.api.parameters import COMMON
-from glance_registry.api.v2 import discovery, images, locations, members, wire
+from glance_registry.api.v2 import discovery, file, images, locations, members, wire
 from glance_registry.api.v2.offer import prepare_offer
 from glance_registry.api.v2.patch import MEDIA_TYPES, PATCH_SCHEMA
 from glance_registry.api.v2.schemas import LOCATION_SCHEMA, Schemas
@@ -29,6 +29,7 @@ _SCHEMAS = Schemas()
 JSON = "application/json"
 IMAGE_BODY = Described(JSON, {"type": "object", **_SCHEMAS.image})
 SCHEMA = Described(JSON, {"type": "object", "required": ["name", "properties"]})
+BYTES = Described(file.BYTES, {"type": "string", "format": "binary"})
 LOCATION = Described(JSON, LOCATION_SCHEMA)
 LOCATIONS = Described(JSON, {"type": "array", "items": LOCATION_SCHEMA})
 PATCH = Described(list(MEDIA_TYPES)[-1], PATCH_SCHEMA)
@@ -59,8 +60,8 @@ ROUTES = (
     _route("GET", IMAGE, images.show_image, READ, IMAGE_BODY),
     _route("PATCH", IMAGE, images.update_image, WRITE, IMAGE_BODY, takes=PATCH),
     _route("DELETE", IMAGE, images.delete_image, WRITE, None),
-    _route("GET", IMAGE + "/file", images.show_file, READ, None),
-    _route("PUT", IMAGE + "/file", images.replace_file, WRITE, None),
+    _route("GET", IMAGE + "/file", file.show_file, READ, BYTES, query=("prefer",)),
+    _route("PUT", IMAGE + "/file", file.replace_file, WRITE, None, takes=BYTES, takes_bytes=True),
     _route("POST", ACTIONS + "/deactivate", images.create_deactivation, WRITE, None),
     _route("POST", ACTIONS + "/reactivate", images.delete_deactivation, WRITE, None),
     _route("PUT", TAG, images.update_tag, WRITE, None),
@@ -72,6 +73,7 @@ ROUTES = (
     _route("GET", MEMBER, members.show_member, READ, wire.ListedMember),
     _route("PUT", MEMBER, members.update_member, WRITE, wire.ListedMember, takes=wire.Decision),
     _route("DELETE", MEMBER, members.delete_member, WRITE, None),
+    route("GET", "/v2/info/stores", discovery.list_stores, READ, JSON),
     route("GET", "/v2/info/import", discovery.show_import_methods, READ, JSON),
     route("GET", SCHEMAS + "/image", discovery.show_schema_of_image, READ, SCHEMA),
     route("GET", SCHEMAS + "/images", discovery.show_schema_of_images, READ, SCHEMA),
@@ -102,6 +104,7 @@ PARAMETERS: Mapping[str, Parameter] = {
     "q": Parameter(
         "Images with all these words, or words that begin so, in name, tags or property values.", {"type": "string"}
     ),
+    "prefer": Parameter("Stores to read from first, with commas between them.", {"type": "string"}),
     "tag": Parameter("Images with this tag; repeatable.", {"type": "string"}),
     "created_at": Parameter("Images registered then, or gt:, gte:, lt:, lte:, neq: that time.", {"type": "string"}),
     "updated_at": Parameter("Images changed then, or gt:, gte:, lt:, lte:, neq: that time.", {"type": "string"}),

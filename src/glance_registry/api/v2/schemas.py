@@ -85,6 +85,7 @@ _BASE: dict[str, Schema] = {
         "items": {"type": "string", "minLength": 1, "maxLength": MAX_NAME_LENGTH},
     },
     "direct_url": _set_by_us(_text("Where the bytes lie")),
+    "stores": _set_by_us(_text("Stores that have the bytes, with commas between them")),
     "min_ram": {**_WHOLE, "description": "MiB of memory that the image needs"},
     "min_disk": {**_WHOLE, "description": "GiB of disk that the image needs"},
     "self": _set_by_us(_text("Path of the image")),

@@ -160,6 +160,8 @@ def shown_json(image: Image, offer: Offer) -> bytes:
         "file": path + "/file",
         "schema": "/v2/schemas/image",
     }
+    if image.stores:
+        fields["stores"] = ",".join(image.stores)
     # Of a deactivated image nobody is told here where the bytes lie. A URL that holds credentials, as an API server
     # may have registered it, is for those who may GET the locations.
     if offer.show_multiple_locations:
@@ -175,7 +177,7 @@ def shown_json(image: Image, offer: Offer) -> bytes:
     return _encode(fields)
 
 
-_HIDDEN = frozenset({"locations", "direct_url"})
+_HIDDEN = frozenset({"locations", "direct_url", "stores"})
 """Fields that are not always there: a property of the name must not be taken for one."""
 
 

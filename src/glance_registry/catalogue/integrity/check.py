@@ -10,16 +10,22 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import Connection, Row, Select, Table, func, select
+from sqlalchemy import Connection, Row, Table, func, select
 from sqlalchemy.exc import DBAPIError
 
-from glance_registry.catalogue.integrity import rules, words
+from glance_registry.catalogue.integrity import bytes_kept, rules, words
 from glance_registry.catalogue.integrity.repair import DERIVED, Derived, Entry
+from glance_registry.catalogue.integrity.streaming import stream
 from glance_registry.catalogue.rows import ROW
-from glance_registry.catalogue.tables import image_members, images, tombstones
-
-AT_ONCE = 500
-"""Rows that are in memory at once."""
+from glance_registry.catalogue.tables import (
+    blob_copies,
+    blobs,
+    image_members,
+    images,
+    removals,
+    tombstones,
+    uploads,
+)
 
 
 class Fault(Struct, frozen=True):
@@ -50,7 +56,7 @@ def check(connection: Connection, report: Callable[[Fault], None]) -> Outcome:
     count = 0
     for count, fault in enumerate(_faults(connection), 1):  # noqa: B007 - the last count is the answer
         report(fault)
-    tables = (images, *(derived.table for derived in DERIVED), image_members, tombstones)
+    tables = (images, *(derived.table for derived in DERIVED), image_members, tombstones, *_OF_BYTES)
     return Outcome({table.name: _count(connection, table) for table in tables}, count)
 
 
@@ -78,12 +84,6 @@ def _raise_unless_damaged(connection: Connection, error: DBAPIError) -> None:
         raise error
 
 
-def _rows(connection: Connection, statement: Select[Any]) -> Iterator[Row[Any]]:
-    """The rows of a statement, with `AT_ONCE` in memory at a time."""
-    with connection.execute(statement, execution_options={"yield_per": AT_ONCE}) as result:
-        yield from result
-
-
 def _file(connection: Connection) -> Iterator[tuple[str | None, str]]:
     """SQLite's own checks: the pages of the file, its indexes, its constraints."""
     if connection.dialect.name != "sqlite":
@@ -97,7 +97,7 @@ def _file(connection: Connection) -> Iterator[tuple[str | None, str]]:
 
 def _images(connection: Connection) -> Iterator[tuple[str | None, str]]:
     """Check each row: the types of its columns, then, if they are right, the rules."""
-    for row in _rows(connection, ROW.order_by(images.c.number)):
+    for row in stream(connection, ROW.order_by(images.c.number)):
         mistyped = list(_mistyped(images, row))
         for sentence in mistyped or rules.broken(row):
             yield str(row.id), sentence
@@ -105,7 +105,7 @@ def _images(connection: Connection) -> Iterator[tuple[str | None, str]]:
 
 def _columns_of(table: Table) -> Callable[[Connection], Iterator[tuple[str | None, str]]]:
     def find(connection: Connection) -> Iterator[tuple[str | None, str]]:
-        for row in _rows(connection, select(table)):
+        for row in stream(connection, select(table)):
             for sentence in _mistyped(table, row):
                 yield None, f"Table {table.name}, row {tuple(row)}: {sentence}"
 
@@ -136,9 +136,9 @@ def _agreement(derived: Derived) -> Callable[[Connection], Iterator[tuple[str | 
     noun = derived.noun
 
     def find(connection: Connection) -> Iterator[tuple[str | None, str]]:
-        entries = _rows(connection, select(derived.table).order_by(derived.table.c.image_number))
+        entries = stream(connection, select(derived.table).order_by(derived.table.c.image_number))
         entry = next(entries, None)
-        for row in _rows(connection, ROW.order_by(images.c.number)):
+        for row in stream(connection, ROW.order_by(images.c.number)):
             while entry is not None and _number(entry) < row.number:
                 yield None, _stray(noun, entry)
                 entry = next(entries, None)
@@ -169,20 +169,22 @@ def _stray(noun: str, entry: Row[Any]) -> str:
 
 def _members_of_none(connection: Connection) -> Iterator[tuple[str | None, str]]:
     known = select(images.c.number).where(images.c.number == image_members.c.image_number)
-    for row in _rows(connection, select(image_members).where(~known.exists())):
+    for row in stream(connection, select(image_members).where(~known.exists())):
         yield None, f"Member {row.member_id!r} is one of the image number {row.image_number}, which is not there."
 
 
 def _doubled_ids(connection: Connection) -> Iterator[tuple[str | None, str]]:
     doubled = select(images.c.id, func.count().label("rows")).group_by(images.c.id).having(func.count() > 1)
-    for row in _rows(connection, doubled):
+    for row in stream(connection, doubled):
         yield row.id, f"The id is that of {row.rows} images."
 
 
 def _purged_ids(connection: Connection) -> Iterator[tuple[str | None, str]]:
-    for row in _rows(connection, select(images.c.id).where(images.c.id == tombstones.c.id)):
+    for row in stream(connection, select(images.c.id).where(images.c.id == tombstones.c.id)):
         yield row.id, "The image is there although its id was purged."
 
+
+_OF_BYTES = (blobs, blob_copies, uploads, removals)
 
 CHECKS = (
     Check("file", _file),
@@ -192,6 +194,8 @@ CHECKS = (
     Check("image_members", _columns_of(image_members)),
     Check("image_members", _members_of_none),
     Check("tombstones", _columns_of(tombstones)),
+    *(Check(table.name, _columns_of(table)) for table in _OF_BYTES),
+    *(Check(name, find) for name, find in bytes_kept.CHECKS),
     Check("ids", _doubled_ids),
     Check("ids", _purged_ids),
 )

@@ -113,4 +113,33 @@ def _tags(row: Row[Any]) -> Iterator[str]:
         yield "The tags are not sorted, or one comes twice."
 
 
-IMAGE_RULES: tuple[Rule, ...] = (_identity, _words, _numbers, _times, _properties, _null_properties, _locations, _tags)
+def _stores(row: Row[Any]) -> Iterator[str]:
+    """An image is in stores if, and only if, it has a blob. The release before blobs deletes it without a change."""
+    if row.stores is None:
+        if row.blob_number is not None and row.deleted_at is None:
+            yield "The image has a blob and is in no store."
+        return
+    try:
+        names = msgspec.json.decode(row.stores, type=list[str])
+    except (msgspec.MsgspecError, ValueError) as error:
+        yield f"Column stores is not a JSON list of texts: {error}."
+        return
+    if not names or not all(names):
+        yield "The list of stores is empty, or one has no name."
+    if names != sorted(set(names)):
+        yield "The stores are not sorted, or one comes twice."
+    if row.blob_number is None:
+        yield "The image is in stores and has no blob."
+
+
+IMAGE_RULES: tuple[Rule, ...] = (
+    _identity,
+    _words,
+    _numbers,
+    _times,
+    _properties,
+    _null_properties,
+    _locations,
+    _tags,
+    _stores,
+)

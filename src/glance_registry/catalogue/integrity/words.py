@@ -10,15 +10,13 @@ from contextlib import closing
 from itertools import groupby, islice
 from typing import Any
 
-from sqlalchemy import Connection, Executable, column, delete, exists, func, select, table, text
+from sqlalchemy import Connection, column, delete, exists, func, select, table, text
 
+from glance_registry.catalogue.integrity.streaming import AT_ONCE, stream
 from glance_registry.catalogue.search.triggers import REFILL, TEXT, sqlite_index
 from glance_registry.catalogue.tables import images
 
 NAME = "image_words"
-AT_ONCE = 500
-"""Images whose words are in memory at once."""
-
 _OTHERS = "The index of words has not those of its name, tags and properties."
 _STRAY = "The index of words has some under the number {}, which no image has that is not deleted."
 
@@ -58,16 +56,16 @@ def _on_postgresql(connection: Connection) -> Iterator[tuple[str | None, str]]:
     theirs = _index.c.image_number == images.c.number
     words = func.image_words_of(images.c.name, images.c.tags, images.c.properties)
     same = exists().where(theirs, _index.c.words == words)
-    for (image_id,) in _stream(connection, select(images.c.id).where(images.c.deleted_at.is_(None), ~same)):
+    for (image_id,) in stream(connection, select(images.c.id).where(images.c.deleted_at.is_(None), ~same)):
         yield image_id, _OTHERS
     live = exists().where(theirs, images.c.deleted_at.is_(None))
-    for (number,) in _stream(connection, select(_index.c.image_number).where(~live)):
+    for (number,) in stream(connection, select(_index.c.image_number).where(~live)):
         yield None, _STRAY.format(number)
 
 
 def _on_sqlite(connection: Connection) -> Iterator[tuple[str | None, str]]:
     """Compare the index with another one, both in the order of the images' numbers."""
-    entries = _positions(_stream(connection, text(_POSITIONS)))
+    entries = _positions(stream(connection, text(_POSITIONS)))
     entry = next(entries, None)
     for number, image_id, expected in _expected(connection):
         while entry is not None and entry[0] < number:
@@ -94,7 +92,7 @@ def _expected(connection: Connection) -> Iterator[tuple[int, str, list[tuple[int
     with closing(sqlite3.connect(":memory:")) as other:
         for statement in sqlite_index(NAME):
             other.execute(statement)
-        rows = _stream(connection, text(_TEXTS))
+        rows = stream(connection, text(_TEXTS))
         while some := list(islice(rows, AT_ONCE)):
             other.execute(REFILL[0])
             other.executemany(
@@ -103,8 +101,3 @@ def _expected(connection: Connection) -> Iterator[tuple[int, str, list[tuple[int
             )
             split = dict(_positions(iter(other.execute(_POSITIONS))))
             yield from ((number, image_id, split.get(number, [])) for number, image_id, _ in some)
-
-
-def _stream(connection: Connection, statement: Executable) -> Iterator[Any]:
-    with connection.execute(statement, execution_options={"yield_per": AT_ONCE}) as result:
-        yield from result

@@ -8,7 +8,7 @@ does not load it, because the options of both databases load both dialects, whic
 from sqlalchemy import Index, event
 
 from glance_registry.catalogue.search import triggers
-from glance_registry.catalogue.tables import image_members, images, metadata, sorted_as
+from glance_registry.catalogue.tables import blob_copies, image_members, images, metadata, removals, sorted_as, uploads
 from glance_registry.model.query import SORT_KEYS
 
 __all__ = ["metadata"]
@@ -41,6 +41,25 @@ Index("images_deleted", images.c.created_at, sqlite_where=_DELETED, postgresql_w
 
 # Purge: the rows deleted before a day.
 Index("images_deleted_at", images.c.deleted_at, sqlite_where=_DELETED, postgresql_where=_DELETED)
+
+# The images that have a blob: the last one to go takes the blob with it. An owner's bytes, summed from the index alone.
+_WITH_BLOB = images.c.blob_number.is_not(None)
+Index("images_blob", images.c.blob_number, sqlite_where=_WITH_BLOB, postgresql_where=_WITH_BLOB)
+Index(
+    "images_bytes", images.c.owner, images.c.size, sqlite_where=_WITH_BLOB & _LIVE, postgresql_where=_WITH_BLOB & _LIVE
+)
+
+# What the release before blobs deleted without knowing of them.
+_FORGOTTEN = _WITH_BLOB & _DELETED
+Index("images_blob_deleted", images.c.blob_number, sqlite_where=_FORGOTTEN, postgresql_where=_FORGOTTEN)
+
+# Which objects of a store are known. No two blobs share an object.
+Index("blob_copies_key", blob_copies.c.key, unique=True)
+
+# The reaper: uploads that nobody renews, objects that are due. Quotas: the uploads of a project.
+Index("uploads_expires_at", uploads.c.expires_at)
+Index("uploads_owner", uploads.c.owner)
+Index("removals_due_at", removals.c.due_at)
 
 # The members of an image.
 Index("image_members_image", image_members.c.image_number)

@@ -1,0 +1,60 @@
+ALTER TABLE images ADD COLUMN blob_number BIGINT
+--
+ALTER TABLE images ADD COLUMN stores TEXT
+--
+CREATE TABLE blobs (
+    number BIGSERIAL NOT NULL,
+    digest VARCHAR(140) COLLATE "C" NOT NULL,
+    size BIGINT NOT NULL,
+    created_at BIGINT NOT NULL,
+    PRIMARY KEY (number),
+    UNIQUE (digest)
+)
+--
+CREATE TABLE blob_copies (
+    blob_number BIGINT NOT NULL,
+    store VARCHAR(64) COLLATE "C" NOT NULL,
+    key VARCHAR(32) COLLATE "C" NOT NULL,
+    PRIMARY KEY (blob_number, store)
+)
+--
+CREATE TABLE uploads (
+    id VARCHAR(32) COLLATE "C" NOT NULL,
+    image_number BIGINT NOT NULL,
+    owner VARCHAR(255) COLLATE "C",
+    store VARCHAR(64) COLLATE "C" NOT NULL,
+    reserved BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    PRIMARY KEY (id),
+    UNIQUE (image_number)
+)
+--
+CREATE TABLE removals (
+    key VARCHAR(32) COLLATE "C" NOT NULL,
+    store VARCHAR(64) COLLATE "C" NOT NULL,
+    due_at BIGINT NOT NULL,
+    PRIMARY KEY (key)
+)
+--
+CREATE INDEX images_blob ON images (blob_number) WHERE blob_number IS NOT NULL
+--
+CREATE INDEX images_blob_deleted ON images (blob_number) WHERE blob_number IS NOT NULL AND deleted_at IS NOT NULL
+--
+CREATE INDEX images_bytes ON images (owner, size) WHERE blob_number IS NOT NULL AND deleted_at IS NULL
+--
+CREATE UNIQUE INDEX blob_copies_key ON blob_copies (key)
+--
+CREATE INDEX uploads_expires_at ON uploads (expires_at)
+--
+CREATE INDEX uploads_owner ON uploads (owner)
+--
+CREATE INDEX removals_due_at ON removals (due_at)
+--
+CREATE FUNCTION images_frozen_bytes() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN RAISE EXCEPTION 'the size and digests of an image do not change while it has its bytes' USING ERRCODE = 'integrity_constraint_violation'; END $$
+--
+CREATE TRIGGER images_frozen_bytes BEFORE UPDATE OF size, checksum, os_hash_algo, os_hash_value ON images
+FOR EACH ROW WHEN (old.blob_number IS NOT NULL AND old.blob_number = new.blob_number
+AND (old.size, old.checksum, old.os_hash_algo, old.os_hash_value) IS DISTINCT FROM (new.size, new.checksum, new.os_hash_algo, new.os_hash_value)) EXECUTE FUNCTION images_frozen_bytes()
+--
+UPDATE glance_registry_version SET version_num='0009' WHERE glance_registry_version.version_num = '0008'
