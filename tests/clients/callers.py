@@ -61,9 +61,24 @@ class Caller:
         """The same, with another password."""
         return Caller(self._driver, self.project, {**self._environ, "OS_PASSWORD": password})
 
-    def run(self, command: str, *, at_terminal: bool = True) -> str:
-        """What `openstack COMMAND` prints; it must succeed. Not at a terminal its standard input is empty."""
-        outcome = self._openstack(command, at_terminal=at_terminal)
+    def run(self, command: str, *, at_terminal: bool = True, piped: Path | None = None) -> str:
+        """What `openstack COMMAND` prints; it must succeed.
+
+        Its standard input is a terminal, or empty, or a file that is piped into it.
+        """
+        outcome = self._openstack(command, at_terminal=at_terminal, piped=piped)
+        assert outcome["status"] == 0, outcome
+        out: str = outcome["out"]
+        return out
+
+    def run_glance(self, command: str, *, piped: Path | None = None) -> str:
+        """What `glance COMMAND` prints; it must succeed."""
+        outcome = self._driver.ask(
+            client="glance-command",
+            environ=self._environ,
+            argv=shlex.split(command),
+            piped=None if piped is None else str(piped),
+        )
         assert outcome["status"] == 0, outcome
         out: str = outcome["out"]
         return out
@@ -91,9 +106,14 @@ class Caller:
         """What `glanceclient.Client("2", …).METHOD(…)` returns. Raises Refused."""
         return self._call("glance", method, args, kwargs)
 
-    def _openstack(self, command: str, *, at_terminal: bool = True) -> dict[str, Any]:
-        argv = shlex.split(command)
-        return self._driver.ask(client="openstack", environ=self._environ, argv=argv, at_terminal=at_terminal)
+    def _openstack(self, command: str, *, at_terminal: bool = True, piped: Path | None = None) -> dict[str, Any]:
+        return self._driver.ask(
+            client="openstack",
+            environ=self._environ,
+            argv=shlex.split(command),
+            at_terminal=at_terminal,
+            piped=None if piped is None else str(piped),
+        )
 
     def _call(self, client: str, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         outcome = self._driver.ask(client=client, environ=self._environ, method=method, args=args, kwargs=kwargs)

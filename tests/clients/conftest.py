@@ -8,6 +8,8 @@ from pathlib import Path
 import bcrypt
 import pytest
 from tests.clients.callers import Caller, Driver
+from tests.keystone import PASSWORD as OF_KEYSTONE
+from tests.keystone import USERS, Keystone, options, written
 from tests.processes import Server
 
 PASSWORD = "s3cr$t"
@@ -16,6 +18,7 @@ PEOPLE = {"root": ("operations", "admin"), "alice": ("acme", "member"), "bob": (
 
 MakeDatabase = Callable[[str], str]
 Person = Callable[[str], Caller]
+Login = Callable[[str], Caller]
 Folders = pytest.TempPathFactory
 
 
@@ -46,6 +49,35 @@ def person(driver: Driver, make_database: MakeDatabase, tmp_path_factory: Folder
         yield identify
 
 
+@pytest.fixture(scope="module")
+def login(
+    driver: Driver, keystone: Keystone, make_database: MakeDatabase, tmp_path_factory: Folders
+) -> Iterator[Login]:
+    """People of Keystone, whose catalogue has the server that runs."""
+    folder = tmp_path_factory.mktemp("keystone-clients")
+    files = (
+        written(folder / "registry.conf", {"mode": "keystone"}, "identity"),
+        written(folder / "keystone.conf", options(keystone)),
+    )
+    given = [argument for file in files for argument in ("--config-file", file)]
+    with Server(folder, make_database("sqlite"), *given) as server, keystone.listed("image", server.port):
+        environ = {
+            "OS_AUTH_URL": keystone.url,
+            # Clients remember where Keystone sent them: those of another module begin anew.
+            "TEST_SERVER": str(server.port),
+            "OS_PASSWORD": OF_KEYSTONE,
+            "OS_USER_DOMAIN_ID": "default",
+            "OS_PROJECT_DOMAIN_ID": "default",
+        }
+
+        def identify(name: str) -> Caller:
+            project = USERS.get(name, ("admin", ""))[0]
+            who = {"OS_USERNAME": name, "OS_PROJECT_NAME": project}
+            return Caller(driver, keystone.projects.get(project), {**environ, **who})
+
+        yield identify
+
+
 def with_passwords(folder: Path) -> str:
     """The settings of a server with people; their file."""
     hashed = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
@@ -67,6 +99,16 @@ def admin(request: pytest.FixtureRequest) -> Caller:
         return nobody
     root: Caller = request.getfixturevalue("person")("root")
     return root
+
+
+@pytest.fixture(params=["none", "http_basic", "keystone"])
+def member(request: pytest.FixtureRequest) -> Caller:
+    """Somebody with a project, or whoever reaches the server, in each identity mode."""
+    if request.param == "none":
+        nobody: Caller = request.getfixturevalue("nobody")
+        return nobody
+    alice: Caller = request.getfixturevalue({"http_basic": "person", "keystone": "login"}[request.param])("alice")
+    return alice
 
 
 @pytest.fixture

@@ -2,8 +2,9 @@
 """Runs in the environment of the clients: a call a line from standard input, its outcome a line to standard output.
 
 One process that has the clients loaded, which takes seconds, and a copy of it for each caller. Lines are JSON. A call
-names a `client`, the `environ` (OS_…) of its caller, and what is to be done: `openstack` has `argv` and `at_terminal`,
-`sdk` and `glance` have the `method` of a connection or client, `args` and `kwargs`.
+names a `client`, the `environ` (OS_…) of its caller, and what is to be done: `openstack` has `argv`, `at_terminal`
+and `piped`, the path of a file; `glance-command` has `argv` and `piped`; `sdk` and `glance` have the `method` of a
+connection or client, `args` and `kwargs`.
 """
 
 import contextlib
@@ -12,15 +13,18 @@ import json
 import multiprocessing
 import os
 import pty
+import subprocess
 import sys
 import types
 import warnings
+from collections.abc import Callable, Iterator
 from functools import cache, reduce
 from multiprocessing.connection import Connection
 from typing import Any, TextIO
 
 import openstack
 from glanceclient import Client
+from glanceclient.shell import OpenStackImagesShell
 from glanceclient.v2 import client as _client  # noqa: F401
 from openstackclient import shell
 from openstackclient.image.v2 import image as _image  # noqa: F401 It would be loaded by each copy.
@@ -38,17 +42,32 @@ def nothing() -> TextIO:
     return os.fdopen(os.open(os.devnull, os.O_RDONLY))
 
 
-def run_openstack(argv: list[str], at_terminal: bool) -> dict[str, Any]:
-    """The exit status of `openstack …`, and what it printed. Not at a terminal its standard input is empty, as that of
-    a scheduled job."""
-    sys.stdin = terminal() if at_terminal else nothing()
+@contextlib.contextmanager
+def pipe_from(path: str) -> Iterator[TextIO]:
+    """A file as it comes from another program: nobody knows how long it is."""
+    with subprocess.Popen(["cat", path], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        yield io.TextIOWrapper(other.stdout)
+
+
+def run(main: Callable[[list[str]], Any], argv: list[str], at_terminal: bool, piped: str | None) -> dict[str, Any]:
+    """The exit status of a command, and what it printed. Not at a terminal its standard input is empty, as that of a
+    scheduled job, unless a file is piped into it."""
+    given = contextlib.nullcontext(terminal() if at_terminal else nothing()) if piped is None else pipe_from(piped)
     out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    with given as sys.stdin, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            status = shell.main(argv)
+            status = main(argv)
         except SystemExit as stop:
             status = stop.code
     return {"status": status, "out": out.getvalue(), "err": err.getvalue()}
+
+
+def glance_main(argv: list[str]) -> int:
+    """`glance …`, with the client of this caller: the command itself knows no HTTP basic."""
+    arguments = OpenStackImagesShell().get_subcommand_parser(2).parse_args(argv)
+    arguments.func(glance(), arguments)
+    return 0
 
 
 @cache
@@ -88,7 +107,9 @@ def call(client: Any, method: str, args: list[Any], kwargs: dict[str, Any]) -> d
 def outcome(asked: dict[str, Any]) -> dict[str, Any]:
     """The outcome of one call."""
     if asked["client"] == "openstack":
-        return run_openstack(asked["argv"], asked["at_terminal"])
+        return run(shell.main, asked["argv"], asked["at_terminal"], asked["piped"])
+    if asked["client"] == "glance-command":
+        return run(glance_main, asked["argv"], True, asked["piped"])
     client = {"sdk": sdk, "glance": glance}[asked["client"]]()
     return call(client, asked["method"], asked["args"], asked["kwargs"])
 

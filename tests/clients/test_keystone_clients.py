@@ -1,42 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The three clients with the tokens of a real Keystone, which also tells them where we are."""
 
-from collections.abc import Callable, Iterator
-
-import pytest
-from tests.clients.callers import Caller, Driver
-from tests.clients.conftest import MakeDatabase
-from tests.keystone import PASSWORD, USERS, Keystone, options, written
-from tests.processes import Server
-
-Login = Callable[[str], Caller]
-
-
-@pytest.fixture(scope="module")
-def login(
-    driver: Driver, keystone: Keystone, make_database: MakeDatabase, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Login]:
-    """People of Keystone, whose catalogue has the server that runs."""
-    folder = tmp_path_factory.mktemp("keystone-clients")
-    files = (
-        written(folder / "registry.conf", {"mode": "keystone"}, "identity"),
-        written(folder / "keystone.conf", options(keystone)),
-    )
-    given = [argument for file in files for argument in ("--config-file", file)]
-    with Server(folder, make_database("sqlite"), *given) as server, keystone.listed("image", server.port):
-        environ = {
-            "OS_AUTH_URL": keystone.url,
-            "OS_PASSWORD": PASSWORD,
-            "OS_USER_DOMAIN_ID": "default",
-            "OS_PROJECT_DOMAIN_ID": "default",
-        }
-
-        def identify(name: str) -> Caller:
-            project = USERS.get(name, ("admin", ""))[0]
-            who = {"OS_USERNAME": name, "OS_PROJECT_NAME": project}
-            return Caller(driver, keystone.projects.get(project), {**environ, **who})
-
-        yield identify
+from tests.clients.conftest import Login
 
 
 def test_an_image_belongs_to_the_project_of_the_token(login: Login, tag: str) -> None:

@@ -229,7 +229,7 @@ def test_a_name_that_two_images_have_is_not_enough(admin: Caller, tag: str) -> N
 
 def test_what_is_not_served_is_refused_with_a_sentence(admin: Caller) -> None:
     assert admin.see("image import info") == {"import-methods": []}
-    assert "Multi Backend support not enabled" in admin.fail("image stores list")
+    assert admin.see("image stores list") == [{"ID": "local", "Description": None, "Default": True}]
     assert "Tasks are not served here" in admin.fail("image task list")
     assert "Metadata definitions are not served here" in admin.fail("image metadef namespace list")
     assert "There is no cache of images here" in admin.fail("cached image list")
