@@ -14,7 +14,7 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import against, databases, deletions, measures, peer, servers, sizes
+from bench import against, databases, deletions, measures, peer, servers, sizes, transfers
 from bench.aims import aims
 from bench.catalogues import SMALLEST
 from bench.databases import Databases
@@ -23,11 +23,18 @@ from bench.measures import Options, Pair, Report
 
 KINDS = ("sqlite", "postgresql")
 PEERS = ("glance",)
+SMALLEST_MIB = 16
 ALONE = {"start": measures.start, "idle": measures.idle}
 BESIDE_A_CEILING = {"get": Pair.measure_get, "list": Pair.measure_list, "post": Pair.measure_post}
 OF_SIZES = {"scale": sizes.scale, "move": sizes.move, "purge": deletions.purge}
 BESIDE_A_PEER = {"peer": peer.measure}
-PARTS = [f"{kind}-{part}" for kind in KINDS for part in (*ALONE, *BESIDE_A_CEILING, *OF_SIZES, *BESIDE_A_PEER)]
+OF_BYTES = {"upload": transfers.upload, "download": transfers.download}
+"""On SQLite only: a transfer asks the database three times, whichever it is."""
+PARTS = [
+    f"{kind}-{part}"
+    for kind in KINDS
+    for part in (*ALONE, *BESIDE_A_CEILING, *OF_SIZES, *BESIDE_A_PEER, *(OF_BYTES if kind == "sqlite" else ()))
+]
 AGAINST = [f"{kind}-{part}" for kind in KINDS for part in against.PARTS]
 
 Done = Callable[[str, Report, float], None]
@@ -38,7 +45,15 @@ def main() -> None:
     given = _read_arguments(sys.argv[1:])
     # Stopped from outside, it still stops what it started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    options = Options(images=given.images, rounds=given.rounds, seconds=given.seconds, scale=given.scale, say=_say)
+    options = Options(
+        images=given.images,
+        rounds=given.rounds,
+        seconds=given.seconds,
+        scale=given.scale,
+        image_mib=given.image_mib,
+        peer=given.peer is not None,
+        say=_say,
+    )
     judge = against.ratios if given.against else aims
     before = json.loads(given.into.read_text())["parts"] if given.into and given.into.exists() else {}
     parts: Report = dict(before)
@@ -67,7 +82,12 @@ def _read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=10_000, metavar="N", help="size of the catalogue (10000)")
     parser.add_argument("--scale", type=_read_sizes, default=(), metavar="N,N,…", help="sizes to compare; adds parts")
     parser.add_argument(
-        "--peer", choices=PEERS, help="another program to compare with, at the sizes of --scale up to 100000"
+        "--peer",
+        choices=PEERS,
+        help="another program to compare with: transfers, and the rest at the sizes of --scale up to 100000",
+    )
+    parser.add_argument(
+        "--image-mib", type=int, default=1024, metavar="N", help="MiB of the images of upload and download (1024)"
     )
     parser.add_argument(
         "--against", type=Path, metavar="FOLDER", help="compare with the program of another checkout, in turn"
@@ -79,14 +99,14 @@ def _read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--into", type=Path, metavar="FILE", help="write here, part by part; other parts in it stay")
     parser.epilog = f"parts: {' '.join(PARTS)}; with --against: {' '.join(AGAINST)}"
     given = parser.parse_args(arguments)
-    if given.peer and not given.scale:
-        parser.error("--peer needs --scale")
+    if given.image_mib < SMALLEST_MIB:
+        parser.error(f"an image must have at least {SMALLEST_MIB} MiB, or starts and ends are all that is measured")
     if given.against and given.scale:
         parser.error("--against compares at one size, that of --images")
     if given.against and not (given.against / "bench" / "seeding.py").exists():
         parser.error(f"{given.against} is no checkout with a bench")
     given.against = given.against and given.against.resolve()
-    left_out = {*(() if given.scale else OF_SIZES), *(() if given.peer else BESIDE_A_PEER)}
+    left_out = {*(() if given.scale else OF_SIZES), *(() if given.peer and given.scale else BESIDE_A_PEER)}
     possible = AGAINST if given.against else [part for part in PARTS if part.partition("-")[2] not in left_out]
     names = [name for text in given.only or () for name in text.split(",")]
     given.parts = [part for part in possible if not names or any(part.startswith(name) for name in names)]
@@ -113,7 +133,7 @@ def _measure(kind: str, parts: list[str], options: Options, keep: Path | None, d
         )
         _say(f"{kind}: the catalogues took {time.perf_counter() - started:.0f} s")
         measures.warm_up(folder)
-        for part, run in {**ALONE, **OF_SIZES, **BESIDE_A_PEER}.items():
+        for part, run in {**ALONE, **OF_SIZES, **BESIDE_A_PEER, **OF_BYTES}.items():
             if part in parts:
                 _time(f"{kind}-{part}", partial(run, kept, folder, options), done)
         _measure_pair(kind, parts, options, (kept, folder), done)

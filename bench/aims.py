@@ -17,6 +17,10 @@ SECONDS_TO_IMPORT, IMPORTED = 60.0, 100_000
 CHURNED_TO_UNTOUCHED = 1.5
 LONGEST_BESIDE_PURGE = 1_000.0
 EXPORT_MEMORY_TO_SMALLEST = 1.2
+TRANSFER_TO_FLOOR = {"upload": 0.85, "download": 0.9}
+TRANSFER_TO_GLANCE = 1.4
+TRANSFER_PEAK_MIB = 200.0
+GET_BESIDE_TRANSFERS = 3.0
 PEER_SIZE = 100_000
 TO_PEER = {
     "show": 25.0,
@@ -114,6 +118,19 @@ def _of_peer(part: str, figures: Report) -> Iterator[Report]:
                 yield _aim(part, f"{name} at {PEER_SIZE:,}: rate to Glance's", ratio, at_least=aim)
 
 
+def _of_transfers(part: str, figures: Report) -> Iterator[Report]:
+    for name in ("1_at_once", "4_at_once"):
+        what = name.replace("_", " ")
+        to_floor = figures[name]["ratio_to_floor"]["median"]
+        yield _aim(part, f"{what}: rate to the floor's", to_floor, at_least=TRANSFER_TO_FLOOR[part.partition("-")[2]])
+        if "ratio_to_glance" in figures[name]:
+            to_glance = figures[name]["ratio_to_glance"]["median"]
+            yield _aim(part, f"{what}: rate to Glance's", to_glance, at_least=TRANSFER_TO_GLANCE)
+    yield _aim(part, "16 at once: MiB, peak", figures["16_at_once"]["peak_mib"], at_most=TRANSFER_PEAK_MIB)
+    ratio = figures["get_milliseconds"]["ratio"]
+    yield _aim(part, "a GET beside 8: wait to that alone", ratio, at_most=GET_BESIDE_TRANSFERS)
+
+
 _OF_PART: dict[str, Callable[[str, Report], Iterator[Report]]] = {
     "start": _of_start,
     "idle": _of_idle,
@@ -123,6 +140,8 @@ _OF_PART: dict[str, Callable[[str, Report], Iterator[Report]]] = {
     "move": _of_move,
     "purge": _of_purge,
     "peer": _of_peer,
+    "upload": _of_transfers,
+    "download": _of_transfers,
 }
 
 

@@ -37,6 +37,12 @@ class Options(Struct, frozen=True, kw_only=True):
     scale: tuple[int, ...]
     """Sizes of catalogues to compare; none: those parts are left out."""
 
+    image_mib: int = 1024
+    """Of the images that are uploaded and downloaded."""
+
+    peer: bool = False
+    """Whether transfers are compared with Glance, too."""
+
     say: Callable[[str], None]
 
 

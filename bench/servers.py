@@ -19,6 +19,7 @@ SECONDS_TO_START = 120
 _SECONDS_TO_STOP = 40
 _BETWEEN_TRIES = 0.002
 _TICKS = os.sysconf("SC_CLK_TCK")
+_PSS = re.compile(r"^Pss:\s*(\d+)", re.MULTILINE)
 _STRANGE = re.compile("OS_.*__|PYTHON(DONTWRITEBYTECODE|UNBUFFERED)$")
 
 
@@ -51,10 +52,15 @@ class Server:
     def cpu(self) -> float:
         """CPU seconds that the workers have used."""
         used = 0
-        for pid in self.workers():
+        for pid in self.workers() or [self.pid]:  # The floor of uploads has none.
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
             used += int(fields[11]) + int(fields[12])
         return used / _TICKS
+
+    def pss_mib(self) -> float:
+        """The memory that all processes take together: what they share counts once."""
+        texts = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in (self.pid, *self.workers())]
+        return sum(int(found) for text in texts for found in _PSS.findall(text)) / 1024
 
     def wait(self) -> float:
         """Seconds from the start to the first answered /healthcheck. Raises RuntimeError when there is none."""

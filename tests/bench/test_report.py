@@ -20,7 +20,10 @@ def parts(*arguments: str) -> list[str]:
 
 
 def test_without_sizes_the_parts_that_compare_sizes_are_left_out() -> None:
-    assert parts() == [f"{kind}-{part}" for kind in ("sqlite", "postgresql") for part in PLAIN]
+    assert parts() == [
+        *(f"sqlite-{part}" for part in (*PLAIN, "upload", "download")),
+        *(f"postgresql-{part}" for part in PLAIN),
+    ]
 
 
 PLAIN = ("start", "idle", "get", "list", "post")
@@ -31,6 +34,7 @@ def test_sizes_and_a_peer_add_parts() -> None:
         f"{kind}-{part}" for kind in ("sqlite", "postgresql") for part in ("scale", "move", "purge")
     }
     assert parts("--scale", "2000,10000", "--peer", "glance") == PARTS
+    assert parts("--peer", "glance") == parts()  # Transfers are compared with it at any size.
 
 
 def test_sizes_are_compared_in_their_order() -> None:
@@ -48,7 +52,7 @@ def test_only_takes_parts_and_how_their_names_begin() -> None:
         (["--only", "sqlite-scale"], "no part is called so"),
         (["--scale", "10"], f"at least {SMALLEST} images"),
         (["--scale", "many"], "invalid"),
-        (["--peer", "glance"], "--peer needs --scale"),
+        (["--image-mib", "1"], "at least 16 MiB"),
         (["--scale", "2000", "--peer", "other"], "invalid choice"),
     ],
 )
