@@ -25,14 +25,7 @@ _FORGOTTEN = and_(images.c.blob_number.is_not(None), images.c.deleted_at.is_not(
 
 
 class Copy(NamedTuple):
-    """A blob's object in a store."""
-
-    store: str
-    key: str
-
-
-class Removal(NamedTuple):
-    """An object that no row refers to any more."""
+    """An object in a store: a blob's, or one that is to be removed."""
 
     store: str
     key: str
@@ -109,10 +102,10 @@ def is_work_waiting(connection: Connection, now: datetime) -> bool:
     return connection.execute(waiting.limit(1)).first() is not None
 
 
-def due(connection: Connection, now: datetime, limit: int) -> list[Removal]:
+def due(connection: Connection, now: datetime, limit: int) -> list[Copy]:
     """Up to `limit` objects that are to be removed, those that are due longest first."""
     found = select(removals).where(removals.c.due_at <= to_column(now)).order_by(removals.c.due_at).limit(limit)
-    return [Removal(row.store, row.key) for row in connection.execute(found)]
+    return [Copy(row.store, row.key) for row in connection.execute(found)]
 
 
 def removed(connection: Connection, keys: Sequence[str]) -> None:

@@ -40,10 +40,15 @@ def answer(request: Request, body: bytes, tag: str, headers: Sequence[Header] = 
     """The body as JSON; 304 without it when the caller has it already."""
     named = (b"etag", tag.encode())
     if is_known(request, tag):
-        answer = Answer(b"", b"", 304)
-        answer.raw_headers = [named, *headers]
-        return answer
+        return not_modified([named, *headers])
     return encoded_answer(body, headers=[named, *headers])
+
+
+def not_modified(headers: Sequence[Header]) -> Answer:
+    """304: the caller has it already."""
+    answer = Answer(b"", b"", 304)
+    answer.raw_headers = list(headers)
+    return answer
 
 
 def precondition(request: Request) -> Precondition:

@@ -9,7 +9,7 @@ import re
 from glance_registry.api.errors import RangeNotSatisfiable, UnsupportedType
 from glance_registry.api.request import Request
 from glance_registry.api.responses import Answer, Header, bytes_answer, empty_answer
-from glance_registry.api.v2.conditional import is_known, precondition
+from glance_registry.api.v2.conditional import is_known, not_modified, precondition
 from glance_registry.catalogue import images
 from glance_registry.model.errors import Forbidden, Invalid, NotFound
 from glance_registry.model.image import ACTIVE, Image
@@ -40,7 +40,7 @@ async def open_file(request: Request, image: Image) -> Answer:
     etag = f'"{image.os_hash_value}"'
     headers: list[Header] = [(b"etag", etag.encode()), (b"accept-ranges", b"bytes")]
     if is_known(request, etag):
-        return _not_modified(headers)
+        return not_modified(headers)
     if image.checksum:
         # Compat: hexadecimal, and of the whole image also beside a range, as clients expect.
         headers.append((b"content-md5", image.checksum.encode()))
@@ -105,12 +105,6 @@ def _bounds(found: re.Match[str] | None, size: int) -> tuple[int, int]:
     if not 0 <= start < end:
         raise RangeNotSatisfiable(size)
     return start, end
-
-
-def _not_modified(headers: list[Header]) -> Answer:
-    answer = Answer(b"", b"", 304)
-    answer.raw_headers = headers
-    return answer
 
 
 def _not_ours(image: Image) -> Answer:
