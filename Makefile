@@ -25,8 +25,8 @@ $(VENV)/test.stamp: requirements/test.txt $(VENV)/run.stamp
 
 # Programs that share no package with us, each in an environment of its own: the Keystone that the tests ask, the Glance
 # that `make bench OPTIONS="--peer glance …"` compares with, what looks after the servers of a cluster of PostgreSQL, the
-# clients that people use, and OpenStack's tests of the Images API.
-OTHERS := keystone peer patroni clients tempest
+# clients that people use, the services that use images, and OpenStack's tests of the Images API.
+OTHERS := keystone peer patroni clients services tempest
 $(OTHERS:%=$(VENV)/%.stamp): $(VENV)/%.stamp: requirements/%.txt | $(VENV)/run.stamp
 	$(BIN)/python -m venv $(VENV)/$*
 	$(VENV)/$*/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
@@ -48,7 +48,7 @@ check: lint  ## Style, types, and what runs in one process on SQLite, in a minut
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --hypothesis-profile check -m "not external and not slow and not nightly"
 
 .PHONY: test
-test: $(VENV)/test.stamp $(VENV)/keystone.stamp $(VENV)/clients.stamp $(VENV)/patroni.stamp  ## All tests, on SQLite and on a PostgreSQL, a cluster of it, a Keystone and clients that come with them
+test: $(VENV)/test.stamp $(VENV)/keystone.stamp $(VENV)/clients.stamp $(VENV)/services.stamp $(VENV)/patroni.stamp  ## All tests, on SQLite and on a PostgreSQL, a cluster of it, a Keystone, clients and services that come with them
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 .PHONY: nightly
@@ -97,6 +97,8 @@ lock: $(VENV)/test.stamp  ## Renew requirements/ from pyproject.toml: names, ver
 	  --python-version 3.11 --upgrade --group pyproject.toml:peer --output-file requirements/peer.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
 	  --python-version 3.11 --upgrade --group pyproject.toml:clients --output-file requirements/clients.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
+	  --python-version 3.11 --upgrade --group pyproject.toml:services --output-file requirements/services.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
 	  --python-version 3.11 --upgrade --group pyproject.toml:tempest --output-file requirements/tempest.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \

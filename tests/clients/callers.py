@@ -10,23 +10,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-PROGRAM = Path(__file__).with_name("driver.py")
-PYTHON = Path(sys.prefix) / "clients" / "bin" / "python"
-
 
 class Refused(Exception):
     """A client's method raised; the text begins with the class of what it raised."""
 
 
 class Driver:
-    """The program `driver.py` in the environment of the clients."""
+    """A program of this folder in an environment of its own: `driver.py` in that of the clients, or another."""
 
-    def __init__(self, folder: Path) -> None:
-        assert PYTHON.exists(), "The clients are not installed: run `make test`, or `make .venv/clients.stamp`."
+    def __init__(self, folder: Path, program: str = "driver.py", environment: str = "clients", *args: str) -> None:
+        python = Path(sys.prefix) / environment / "bin" / "python"
+        assert python.exists(), f"{environment} is not installed: run `make test`, or `make .venv/{environment}.stamp`."
         own = {name: value for name, value in os.environ.items() if not name.startswith(("OS_", "PYTHON"))}
         self._errors = (folder / "driver-errors").open("w+")
         self._process = subprocess.Popen(
-            [PYTHON, "-P", PROGRAM],
+            [python, "-P", Path(__file__).with_name(program), *args],
             cwd=folder,
             env={**own, "HOME": str(folder)},
             stdin=subprocess.PIPE,
@@ -56,6 +54,12 @@ class Caller:
 
     def __init__(self, driver: Driver, project: str | None, environ: Mapping[str, str]) -> None:
         self._driver, self.project, self._environ = driver, project, dict(environ)
+
+    def by_service(self, driver: Driver, method: str, **kwargs: Any) -> Any:
+        """What a service returns that acts for this person of Keystone: see `service_driver.py`. Raises Refused."""
+        endpoint = f"http://127.0.0.1:{self._environ['TEST_SERVER']}"
+        environ = {**self._environ, "IMAGE_ENDPOINT": endpoint}
+        return _value(driver.ask(environ=environ, method=method, kwargs=kwargs))
 
     def with_password(self, password: str) -> "Caller":
         """The same, with another password."""
@@ -116,7 +120,11 @@ class Caller:
         )
 
     def _call(self, client: str, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        outcome = self._driver.ask(client=client, environ=self._environ, method=method, args=args, kwargs=kwargs)
-        if "error" in outcome:
-            raise Refused(f"{outcome['error']}: {outcome['text']}")
-        return outcome["value"]
+        return _value(self._driver.ask(client=client, environ=self._environ, method=method, args=args, kwargs=kwargs))
+
+
+def _value(outcome: Mapping[str, Any]) -> Any:
+    """What a call returned. Raises Refused."""
+    if "error" in outcome:
+        raise Refused(f"{outcome['error']}: {outcome['text']}")
+    return outcome["value"]
