@@ -18,13 +18,15 @@ from tests.conftest import Client
 from tests.options import make_settings
 from tests.speeds import scaled
 
-from glance_registry.catalogue import images
+from glance_registry.catalogue import images, uploads
 from glance_registry.catalogue.images import ImageRecord
 from glance_registry.catalogue.purge import Tombstone, add_tombstones
+from glance_registry.catalogue.uploads import NewUpload, UploadLimits
 from glance_registry.cli import export as export_command
 from glance_registry.cli.export import BATCH_SIZE, lines
 from glance_registry.cli.export_format import image_line
 from glance_registry.cli.files import opened_catalogue
+from glance_registry.model.access import ANYONE_IS_ADMIN
 from glance_registry.model.contract import QUEENS
 from glance_registry.model.image import Image, Location
 from glance_registry.model.member import Member
@@ -118,6 +120,28 @@ def test_an_image_whose_bytes_are_kept_here_is_queued_where_it_is_imported(
     assert invoke("export", "--database", new_database).stdout_bytes == exported
     assert there.request("PUT", image["file"], **content).status_code == 204
     assert there.get(image["file"]).content == b"bytes"
+    here.close()
+    there.close()
+
+
+def test_an_image_whose_bytes_come_at_that_moment_is_queued_where_it_is_imported(
+    invoke: Invoke, sqlite_database: str, new_database: str
+) -> None:
+    """Nobody uploads the rest there. One that an API server stores elsewhere stays `saving`."""
+    here, there = Client(make_settings(sqlite_database)), Client(make_settings(new_database))
+    ours, theirs = here.register(name="ours"), here.register(name="theirs")
+    here.put(f"/images/{theirs['id']}", {"image": {"status": "saving"}})
+    new = NewUpload(id="0" * 32, store="local", announced=5, expires_at=datetime.now(UTC) + timedelta(minutes=1))
+    with opened_catalogue(sqlite_database) as (catalogue, runner):
+        begin = catalogue.write(uploads.begin, ours["id"], new, UploadLimits(), datetime.now(UTC), ANYONE_IS_ADMIN)
+        runner.run(begin)
+
+    exported = invoke("export", "--database", sqlite_database).stdout_bytes
+    invoke("import", "json", "-", "--database", new_database, input=exported)
+
+    assert here.get(ours["self"]).json()["status"] == "saving"
+    assert (there.get(ours["self"]).json()["status"], there.get(ours["self"]).json()["size"]) == ("queued", None)
+    assert there.get(theirs["self"]).json()["status"] == "saving"
     here.close()
     there.close()
 

@@ -6,6 +6,7 @@ writes the object calls `renew` as long as it is at it. `finish` makes the image
 and has the object removed. `expire` does the same for uploads whose writer has vanished.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from msgspec import Struct
@@ -167,6 +168,13 @@ def usage(connection: Connection, owner: str | None) -> tuple[int, int]:
     running = select(func.coalesce(func.sum(uploads.c.reserved), 0), func.count()).where(uploads.c.owner == owner)
     reserved, count = connection.execute(running).one()
     return int(connection.execute(theirs).scalar_one()) + int(reserved), count
+
+
+def receiving(connection: Connection, image_ids: Sequence[str]) -> set[str]:
+    """Which of these images get their bytes at this moment."""
+    joined = uploads.join(images_table, images_table.c.number == uploads.c.image_number)
+    found = select(images_table.c.id).select_from(joined).where(images_table.c.id.in_(image_ids))
+    return set(connection.execute(found).scalars())
 
 
 def _check_uploads(connection: Connection, owner: str | None, limits: UploadLimits) -> None:

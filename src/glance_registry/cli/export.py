@@ -9,12 +9,13 @@ from typing import BinaryIO
 
 import click
 
-from glance_registry.catalogue import images, schema
+from glance_registry.catalogue import images, schema, uploads
 from glance_registry.catalogue.base import Catalogue
 from glance_registry.catalogue.purge import tombstones_after
 from glance_registry.cli.export_format import image_line, tombstone_line
 from glance_registry.cli.files import opened_catalogue, replacing
 from glance_registry.cli.options import load_settings, setting_options
+from glance_registry.model.status import SAVING
 
 BATCH_SIZE = 500
 """Images in memory at the same time."""
@@ -27,9 +28,9 @@ def export(file: Path) -> None:
     """Write all images, deleted and purged ones too, to FILE (default: standard output).
 
     Of purged images only the ids are left. Bytes are not written: images whose bytes are in the stores of this
-    registry come back as queued. One JSON object per line, oldest first. Only its owner can read FILE,
-    since locations may contain credentials. It appears when it is complete. An image that changes meanwhile is
-    written as before or after the change.
+    registry, or come at this moment, come back as queued. One JSON object per line, oldest first. Only its owner can
+    read FILE, since locations may contain credentials. It appears when it is complete. An image that changes meanwhile
+    is written as before or after the change.
     """
     url = load_settings().settings.database.connection
     found = asyncio.run(schema.state(url))
@@ -56,7 +57,9 @@ def lines(catalogue: Catalogue, runner: asyncio.Runner) -> Iterator[bytes]:
     """All images, sorted by creation, then all tombstones, sorted by id."""
     created_at, image_id = None, ""
     while batch := runner.run(catalogue.read(images.after, created_at, image_id, BATCH_SIZE)):
-        yield from map(image_line, batch)
+        ids = [kept.image.id for kept in batch if kept.image.status == SAVING]
+        receiving = runner.run(catalogue.read(uploads.receiving, ids)) if ids else ()
+        yield from (image_line(kept, is_receiving=kept.image.id in receiving) for kept in batch)
         created_at, image_id = batch[-1].image.created_at, batch[-1].image.id
     image_id = ""
     while tombstones := runner.run(catalogue.read(tombstones_after, image_id, BATCH_SIZE)):

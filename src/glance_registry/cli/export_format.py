@@ -236,12 +236,13 @@ _WRAPPER_FIELDS = frozenset(wire.ImageRequest.__struct_fields__)
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
-def image_line(kept: ImageRecord) -> bytes:
+def image_line(kept: ImageRecord, *, is_receiving: bool = False) -> bytes:
+    """The line of an image. `is_receiving`: its bytes come at this moment, and whoever reads the line gets none."""
     image = kept.image
     if image.deleted:
         # Older releases left properties and locations in the row of a deleted image.
         image = structs.replace(image, properties={}, locations=(), tags=())
-    if image.blob_number is not None:
+    if image.blob_number is not None or is_receiving:
         image = _without_bytes(image)
     shown = structs.asdict(wire.shown(image, with_locations=True))
     line = ImageLine(
