@@ -68,6 +68,7 @@ DIFFERENCES: dict[str, dict[str, int | None]] = {
     "no answer": {"02:39": 416, "02:53": 204},
     "lost bytes": {"02:114": 503, "02:115": 503},
     "stores of a deactivated image": {"02:65": None},
+    "locations of a deactivated image": {"02:66": None},
     "disk formats": {"07:120": 201},
     "bytes of a deleted image": {"11:29": None},
 }
@@ -245,10 +246,19 @@ def _of_values(field: str, theirs: Json, ours: Json) -> Iterator[str]:
         yield from [] if WHEN.fullmatch(str(ours)) else [f"{field} {ours!r}"]
     elif field == "stores" and isinstance(theirs, str) and isinstance(ours, str):
         yield from [] if sorted(theirs.split(",")) == ours.split(",") else [f"stores {ours!r} instead of {theirs!r}"]
-    elif (field, ours) in (("locations", []), ("direct_url", "(absent)")) and "file:///stores/" in str(theirs):
+    elif field == "locations" and isinstance(ours, list) and len(theirs) == len(ours):
+        for their_location, our_location in zip(theirs, ours, strict=True):
+            yield from _of_values("location", their_location, our_location)
+    elif field in ("url", "direct_url") and _is_object_of(ours, theirs):
         yield WHERE_BYTES_LIE
     elif theirs != ours or type(theirs) is not type(ours):
         yield f"{field} {ours!r} instead of {theirs!r}"
+
+
+def _is_object_of(ours: str, theirs: str) -> bool:
+    """Whether both URLs name a file in the same store."""
+    store = re.fullmatch(r"file:///stores/(\w+)/[\w<>-]+", theirs)
+    return store is not None and re.fullmatch(rf"file:///.+/{store[1]}/objects/\w\w/\w{{32}}", ours) is not None
 
 
 async def _chunks(data: bytes) -> AsyncIterator[bytes]:

@@ -6,7 +6,7 @@ somebody has just uploaded. A blob goes with the last image that has it, in the 
 its objects are then listed in `removals` until they are gone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -35,6 +35,15 @@ def copies(connection: Connection, blob_number: int) -> list[Copy]:
     """Where a blob lies, sorted by the names of the stores."""
     theirs = select(blob_copies.c.store, blob_copies.c.key).where(blob_copies.c.blob_number == blob_number)
     return [Copy(row.store, row.key) for row in connection.execute(theirs.order_by(blob_copies.c.store))]
+
+
+def copies_of(connection: Connection, blob_numbers: Collection[int]) -> dict[int, list[Copy]]:
+    """Where these blobs lie, each sorted by the names of the stores."""
+    theirs = select(blob_copies).where(blob_copies.c.blob_number.in_(blob_numbers)).order_by(blob_copies.c.store)
+    found: dict[int, list[Copy]] = {}
+    for row in connection.execute(theirs):
+        found.setdefault(row.blob_number, []).append(Copy(row.store, row.key))
+    return found
 
 
 def put(

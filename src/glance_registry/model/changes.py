@@ -14,7 +14,7 @@ from datetime import datetime
 from msgspec import Struct
 from msgspec.structs import replace
 
-from glance_registry.model.errors import Conflict, Invalid, NotFound, PreconditionFailed
+from glance_registry.model.errors import Conflict, Forbidden, Invalid, NotFound, PreconditionFailed
 from glance_registry.model.image import ACTIVE, PUBLIC, SHARED, Image, Location, delete, not_before, number
 from glance_registry.model.locations import GivenLocation, with_locations
 from glance_registry.model.member import Member, revision_of
@@ -95,13 +95,18 @@ class SetFirstLocation(_Tagged, frozen=True):
 
 
 class AddLocation(_Tagged, frozen=True):
-    """Add a location before the one at a position, the first being 0; without one, after all. Raises Invalid."""
+    """Add a location before the one at a position, the first being 0; without one, after all.
+
+    Raises Invalid, Forbidden for a position among the locations in our stores, which come first.
+    """
 
     location: GivenLocation
     position: int | None = None
 
 
 class RemoveLocation(_Tagged, frozen=True):
+    """Remove the location at a position, the first being 0. Raises Invalid, Forbidden for one in our stores."""
+
     position: int
 
 
@@ -204,20 +209,30 @@ def _apply_one(image: Image, change: Change, now: datetime) -> Image:  # noqa: C
                 raise Conflict(f"It is not allowed to add locations if image status is '{image.status}'.")
             return with_locations(image, [location])
         case AddLocation(location, position):
-            at = len(image.locations) if position is None else position
+            at = len(image.locations) if position is None else position - _kept(image)
             if at > len(image.locations):
-                raise Invalid(f"There is no position {at} among the image's locations.")
+                raise Invalid(f"There is no position {position} among the image's locations.")
+            if at < 0:
+                raise Forbidden("The locations of the bytes that the registry keeps stay the first ones.")
             return with_locations(image, [*image.locations[:at], location, *image.locations[at:]])
         case RemoveLocation(position):
-            if position >= len(image.locations):
+            at = position - _kept(image)
+            if at >= len(image.locations):
                 raise Invalid(f"There is no position {position} among the image's locations.")
-            return with_locations(image, [*image.locations[:position], *image.locations[position + 1 :]])
+            if at < 0:
+                raise Forbidden("The registry keeps the bytes at this location: it cannot be removed.")
+            return with_locations(image, [*image.locations[:at], *image.locations[at + 1 :]])
         case Deactivate():
             return switched(image, ACTIVE, DEACTIVATED, "deactivate")
         case Reactivate():
             return switched(image, DEACTIVATED, ACTIVE, "reactivate")
         case Delete(status):
             return delete(image if status is None else moved(image, status), now)
+
+
+def _kept(image: Image) -> int:
+    """How many locations in our stores clients see before the others: one for each."""
+    return 0 if image.blob_number is None else len(image.stores)
 
 
 def as_tags(tags: Sequence[str]) -> tuple[str, ...]:

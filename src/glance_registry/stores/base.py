@@ -57,6 +57,9 @@ class Store(Protocol):
     async def create(self, key: str) -> Upload:
         """Begin an object. Raises StoreFull when there is no room."""
 
+    def url(self, key: str) -> str:
+        """Where others who can reach the store find the object; without secrets."""
+
     def read(self, key: str, start: int, end: int) -> AsyncGenerator[bytes, None]:
         """The bytes from `start` to before `end`, in chunks of at most `CHUNK_BYTES`.
 

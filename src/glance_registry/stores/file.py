@@ -72,6 +72,9 @@ class FileStore:
         descriptor = await self._opened(os.open, self.incoming(key), flags, 0o640)
         return _FileUpload(self, key, descriptor)
 
+    def url(self, key: str) -> str:
+        return self.path(key).as_uri()
+
     async def read(self, key: str, start: int, end: int) -> AsyncGenerator[bytes, None]:
         descriptor = await self._opened(self._open, key, start, end)
         reading: asyncio.Future[bytes] | None = None

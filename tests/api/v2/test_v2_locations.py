@@ -2,6 +2,7 @@
 """Where an image's bytes lie, and what they are: by PATCH, and by the calls of version 2.17."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -211,3 +212,56 @@ def test_one_setting_says_which_schemes_there_are(sqlite_database: str) -> None:
     assert {url: answer.status_code == 200 for url, answer in old.items()} == urls
     assert {url: answer.status_code == 202 for url, answer in new.items()} == urls
     assert "https: or nfs:" in old["http://h/i"].text
+
+
+def upload(client: Client, image: dict[str, Any], data: bytes = b"bytes") -> None:
+    answer = client.request("PUT", image["file"], content=data, headers={"Content-Type": "application/octet-stream"})
+    assert answer.status_code == 204, answer.text
+
+
+def test_everyone_who_sees_an_image_sees_where_its_bytes_lie_if_the_settings_say_so(open_client: Client) -> None:
+    owner, service = open_client.caller("owner"), open_client.caller("services", "service")
+    image = owner.register()
+    upload(owner, image)
+
+    shown = owner.get(image["self"]).json()
+    (listed,) = owner.get("/v2/images").json()["images"]
+
+    (location,) = shown["locations"]
+    assert location["metadata"] == {"store": "local"}
+    assert Path(location["url"].removeprefix("file://")).read_bytes() == b"bytes"
+    assert shown["direct_url"] == location["url"]
+    assert listed == shown
+    assert service.get(f"{image['self']}/locations").json() == [location]
+
+
+def test_nobody_but_services_is_told_otherwise_where_bytes_lie(sqlite_context: Client) -> None:
+    owner, service = sqlite_context.caller("owner"), sqlite_context.caller("services", "service")
+    image = owner.register(visibility="community")
+    upload(owner, image)
+
+    assert owner.get(image["self"]).json().keys().isdisjoint({"locations", "direct_url"})
+    assert owner.get(f"{image['self']}/locations").status_code == 403
+    assert [one["metadata"] for one in service.get(f"{image['self']}/locations").json()] == [{"store": "local"}]
+
+
+def test_locations_of_bytes_that_are_kept_come_first_and_stay(open_client: Client) -> None:
+    writer = open_client.caller("services", "service")
+    image = writer.register(visibility="community")
+    upload(writer, image)
+    (kept,) = writer.get(image["self"]).json()["locations"]
+
+    more = writer.patch(image["id"], add(place())).json()
+    at_first = writer.patch(image["id"], add(place("https://images.test/j"), at="0"))
+    first_gone = writer.patch(image["id"], {"op": "remove", "path": "/locations/0"})
+    others = writer.patch(image["id"], {"op": "replace", "path": "/locations", "value": [place("https://x.test/k")]})
+    swapped = writer.patch(
+        image["id"], {"op": "replace", "path": "/locations", "value": [place("https://x.test/k"), kept]}
+    ).json()
+    less = writer.patch(image["id"], {"op": "remove", "path": "/locations/1"}).json()
+
+    assert more["locations"] == [kept, {"url": "https://images.test/i", "metadata": {"store": "web"}}]
+    assert (at_first.status_code, first_gone.status_code, others.status_code) == (403, 403, 403)
+    assert [location["url"] for location in swapped["locations"]] == [kept["url"], "https://x.test/k"]
+    assert less["locations"] == [kept]
+    assert writer.get(image["file"]).content == b"bytes"

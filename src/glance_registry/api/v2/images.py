@@ -9,6 +9,7 @@ import msgspec
 from glance_registry.api.request import Request
 from glance_registry.api.responses import Answer, empty_answer, encoded_answer
 from glance_registry.api.v2 import conditional, wire
+from glance_registry.api.v2.locations import with_kept_locations, without_kept_locations
 from glance_registry.api.v2.offer import offer_of
 from glance_registry.api.v2.patch import read_patch
 from glance_registry.api.v2.query import read_query
@@ -29,7 +30,8 @@ async def list_images(request: Request) -> Answer:
     asked = read_query(request.scope["query_string"], settings.limit_param_default, settings.api_limit_max)
     found = await registry.catalogue.read(images.find, asked.query, request.caller)
     render, offer = registry.render_cache.render, offer_of(registry)
-    shown = [msgspec.Raw(render(wire.shown_json, image, offer)) for image in found]
+    with_all = await with_kept_locations(request, found) if offer.shows_locations else found
+    shown = [msgspec.Raw(render(wire.shown_json, image, offer)) for image in with_all]
     listed = wire.ListedImages(shown, asked.first)
     # "`next` whenever the page is full", also of bytes; an empty page is never full.
     if found and (found.cut or len(found) == asked.query.page.limit):
@@ -41,8 +43,11 @@ async def list_images(request: Request) -> Answer:
 async def show_image(request: Request) -> Answer:
     """Everything about one image but its bytes."""
     registry = request.registry
+    offer = offer_of(registry)
     image = await registry.catalogue.read(images.get, request.image_id, request.caller)
-    body = registry.render_cache.render(wire.shown_json, image, offer_of(registry))
+    if offer.shows_locations:
+        (image,) = await with_kept_locations(request, [image])
+    body = registry.render_cache.render(wire.shown_json, image, offer)
     return conditional.answer(request, body, conditional.etag(image))
 
 
@@ -55,14 +60,14 @@ async def create_image(request: Request) -> Answer:
     image = Image(id=image_id, created_at=now, updated_at=now, status=QUEUED, owner=owner, **fields)
     check_change(request.caller, None, image, ImagesRules(registry.contract))
     added = await registry.catalogue.write(images.add, image, registry.settings.limits.images_per_owner)
-    return _one(request, added, HTTPStatus.CREATED)
+    return await _one(request, added, HTTPStatus.CREATED)
 
 
 async def update_image(request: Request) -> Answer:
     """Changes an image: a list of operations on its attributes, all of them or none."""
     content_type = request.headers.get("content-type", "")
     changes = read_patch(await request.read_body(), content_type, offer_of(request.registry))
-    return _one(request, await _change(request, changes))
+    return await _one(request, await _change(request, await without_kept_locations(request, changes)))
 
 
 async def delete_image(request: Request) -> Answer:
@@ -101,8 +106,11 @@ async def _change(request: Request, changes: Sequence[Change]) -> Image:
     )
 
 
-def _one(request: Request, image: Image, status: HTTPStatus = HTTPStatus.OK) -> Answer:
+async def _one(request: Request, image: Image, status: HTTPStatus = HTTPStatus.OK) -> Answer:
+    offer = offer_of(request.registry)
+    if offer.shows_locations:
+        (image,) = await with_kept_locations(request, [image])
     headers = [(b"etag", conditional.etag(image).encode())]
     if status is HTTPStatus.CREATED:
         headers.append((b"location", f"/v2/images/{image.id}".encode()))
-    return encoded_answer(wire.shown_json(image, offer_of(request.registry)), status, headers)
+    return encoded_answer(wire.shown_json(image, offer), status, headers)

@@ -18,6 +18,11 @@ class Offer(Struct, frozen=True, kw_only=True, eq=False):
     show_multiple_locations: bool
     schemas: Schemas
 
+    @property
+    def shows_locations(self) -> bool:
+        """Whether everyone who sees an image sees where its bytes lie."""
+        return self.show_image_direct_url or self.show_multiple_locations
+
 
 def prepare_offer(settings: Settings) -> Offer:
     """Raises Invalid when the operator's schemas cannot be used."""
