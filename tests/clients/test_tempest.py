@@ -27,6 +27,9 @@ REFUSED = {
 }
 """An owner would give an active image further locations, which OSSN-0090 warns of."""
 
+IMAGES = {"show_multiple_locations": True, "require_image_format_match": False}
+"""Tempest uploads random bytes as images of every format; it leaves these tests out when formats must match."""
+
 CONFIG = """
 [DEFAULT]
 log_file = {folder}/tempest.log
@@ -78,12 +81,10 @@ def run_tempest(folder: Path, keystone: Keystone) -> dict[str, str]:
 
 
 @pytest.mark.nightly
-def test_what_tempest_asks_without_sending_bytes_is_answered(
-    keystone: Keystone, make_database: MakeDatabase, tmp_path: Path
-) -> None:
+def test_what_tempest_asks_is_answered(keystone: Keystone, make_database: MakeDatabase, tmp_path: Path) -> None:
     files = (
         written(tmp_path / "registry.conf", {"mode": "keystone"}, "identity"),
-        written(tmp_path / "images.conf", {"show_multiple_locations": True}, "images"),
+        written(tmp_path / "images.conf", IMAGES, "images"),
         written(tmp_path / "keystone.conf", options(keystone)),
     )
     given = [argument for file in files for argument in ("--config-file", file)]
@@ -92,4 +93,4 @@ def test_what_tempest_asks_without_sending_bytes_is_answered(
 
     failed = {name for name, outcome in outcomes.items() if outcome in ("FAIL", "ERROR")}
     assert failed == REFUSED
-    assert list(outcomes.values()).count("ok") >= 28
+    assert list(outcomes.values()).count("ok") >= 28, outcomes
