@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 from tests.conftest import Client
+from tests.options import make_settings
 from tests.raw import Body, ask
 
 from glance_registry.catalogue import images
@@ -49,6 +50,17 @@ def test_a_new_image_is_queued_and_shown_whole(client: Client) -> None:
     assert (image["file"], image["schema"]) == (image["self"] + "/file", "/v2/schemas/image")
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", image["created_at"])
     assert client.get(image["self"]).json() == image
+
+
+def test_a_new_image_comes_with_the_stores_that_its_bytes_may_go_to(sqlite_database: str) -> None:
+    client = Client(make_settings(sqlite_database, stores__enabled=("fast:file", "cold:file")))
+
+    made = client.post("/v2/images", {})
+    shown = client.get(made.headers["location"])
+    client.close()
+
+    assert made.headers["openstack-image-store-ids"] == "fast,cold"
+    assert "openstack-image-store-ids" not in shown.headers
 
 
 def test_an_image_without_anything_is_one(client: Client) -> None:

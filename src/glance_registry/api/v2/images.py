@@ -113,4 +113,6 @@ async def _one(request: Request, image: Image, status: HTTPStatus = HTTPStatus.O
     headers = [(b"etag", conditional.etag(image).encode())]
     if status is HTTPStatus.CREATED:
         headers.append((b"location", f"/v2/images/{image.id}".encode()))
+        # Compat: commas without spaces, as clients split them.
+        headers.append((b"openstack-image-store-ids", ",".join(request.registry.transfers.stores.by_name).encode()))
     return encoded_answer(wire.shown_json(image, offer), status, headers)
