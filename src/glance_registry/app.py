@@ -28,10 +28,10 @@ from glance_registry.catalogue.base import Catalogue
 from glance_registry.catalogue.causes import locate
 from glance_registry.catalogue.open import open_catalogue, read_urls
 from glance_registry.catalogue.outages import Outages
-from glance_registry.catalogue.uploads import UploadLimits
 from glance_registry.model.contract import CONTRACTS, Contract
 from glance_registry.model.errors import Invalid, RegistryError
-from glance_registry.settings import DatabaseGroup, Settings, StoreSection, store_kinds
+from glance_registry.model.limits import OwnerLimits
+from glance_registry.settings import DatabaseGroup, LimitsGroup, Settings, StoreSection, store_kinds
 from glance_registry.stores.by_name import Stores
 from glance_registry.stores.file import FileStore
 from glance_registry.transfer.counts import Counts
@@ -118,7 +118,16 @@ def _open_transfers(
         hash_algorithm=images.hash,
         require_image_format_match=images.require_image_format_match,
         image_size_cap=limits.image_size_cap,
-        limits=UploadLimits(bytes_per_owner=limits.bytes_per_owner, uploads_per_owner=limits.uploads_per_owner),
+        limits=_owner_limits(limits),
+    )
+
+
+def _owner_limits(limits: LimitsGroup) -> OwnerLimits:
+    """The limits of the settings, in which 0 is no limit."""
+    return OwnerLimits(
+        images_per_owner=limits.images_per_owner or None,
+        bytes_per_owner=limits.bytes_per_owner or None,
+        uploads_per_owner=limits.uploads_per_owner or None,
     )
 
 

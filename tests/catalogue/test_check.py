@@ -18,9 +18,10 @@ from glance_registry.catalogue.integrity.check import Fault
 from glance_registry.catalogue.purge import purge
 from glance_registry.catalogue.rows import ROW
 from glance_registry.catalogue.snapshot import snapshot
-from glance_registry.catalogue.uploads import NewUpload, StoredBytes, UploadLimits
+from glance_registry.catalogue.uploads import NewUpload, StoredBytes
 from glance_registry.model.changes import Delete, SetProperties
 from glance_registry.model.image import Location
+from glance_registry.model.limits import OwnerLimits
 from glance_registry.model.status import QUEUED, SAVING
 
 LONG = "ä" * 300
@@ -78,7 +79,7 @@ FOUND = StoredBytes(
 
 def _begin(write: Callable[..., Any], image_id: str, key: str, store: str) -> None:
     new = NewUpload(id=key, store=store, announced=3, expires_at=after_noon(55))
-    write(uploads.begin, image_id, new, UploadLimits(), after_noon(54), ADMIN)
+    write(uploads.begin, image_id, new, OwnerLimits(), after_noon(54), ADMIN)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from tests.speeds import scaled
 from glance_registry.catalogue import images, uploads
 from glance_registry.catalogue.images import ImageRecord
 from glance_registry.catalogue.purge import Tombstone, add_tombstones
-from glance_registry.catalogue.uploads import NewUpload, UploadLimits
+from glance_registry.catalogue.uploads import NewUpload
 from glance_registry.cli import export as export_command
 from glance_registry.cli.export import BATCH_SIZE, lines
 from glance_registry.cli.export_format import image_line
@@ -29,6 +29,7 @@ from glance_registry.cli.files import opened_catalogue
 from glance_registry.model.access import ANYONE_IS_ADMIN
 from glance_registry.model.contract import QUEENS
 from glance_registry.model.image import Image, Location
+from glance_registry.model.limits import OwnerLimits
 from glance_registry.model.member import Member
 
 LONG_AGO = datetime(2011, 2, 3, 4, 5, 6, 7, tzinfo=UTC)
@@ -133,7 +134,7 @@ def test_an_image_whose_bytes_come_at_that_moment_is_queued_where_it_is_imported
     here.put(f"/images/{theirs['id']}", {"image": {"status": "saving"}})
     new = NewUpload(id="0" * 32, store="local", announced=5, expires_at=datetime.now(UTC) + timedelta(minutes=1))
     with opened_catalogue(sqlite_database) as (catalogue, runner):
-        begin = catalogue.write(uploads.begin, ours["id"], new, UploadLimits(), datetime.now(UTC), ANYONE_IS_ADMIN)
+        begin = catalogue.write(uploads.begin, ours["id"], new, OwnerLimits(), datetime.now(UTC), ANYONE_IS_ADMIN)
         runner.run(begin)
 
     exported = invoke("export", "--database", sqlite_database).stdout_bytes

@@ -108,3 +108,10 @@ def test_glance_is_told_of_a_second_upload_and_of_an_unknown_store(member: Calle
     member.run_glance(f"image-upload --file {file} --store local {image_id}")
     with pytest.raises(Refused, match="HTTPConflict"):
         member.glance("images.upload", image_id, "text")
+
+
+def test_glance_shows_how_much_of_its_limits_a_project_has_used(member: Caller) -> None:
+    out = member.run_glance("usage")
+
+    names = {"image_size_total", "image_count_total", "image_count_uploading"}
+    assert {line.split("|")[1].strip() for line in out.splitlines()[3:-1]} == (names if member.project else set())

@@ -60,7 +60,7 @@ DIFFERENCES: dict[str, dict[str, int | None]] = {
     },
     "letter case of the content type": {"01:38": 204},
     "methods": {"01:42": 405, "01:43": None, "02:6": 200, "02:7": 200, "02:8": 405, "02:54": 204},
-    "usage": {"01:77": 404},
+    "usage": {"01:77": None},
     "an empty name of a store": {"01:102": 204, "01:103": None},
     "a change during an upload": {"01:17": None},
     "ranges": {"02:16": 416, "02:26": 416, "02:37": 206, "02:40": 416, "02:63": 416},

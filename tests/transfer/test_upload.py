@@ -20,7 +20,6 @@ from tests.transfer.transfers import RULES, Bench, body
 from glance_registry.catalogue import images, uploads
 from glance_registry.catalogue.base import Catalogue
 from glance_registry.catalogue.open import open_catalogue
-from glance_registry.catalogue.uploads import UploadLimits
 from glance_registry.model.access import ANONYMOUS, Caller
 from glance_registry.model.changes import Delete, SetField
 from glance_registry.model.contract import CACTUS
@@ -38,6 +37,7 @@ from glance_registry.model.errors import (
     Unavailable,
 )
 from glance_registry.model.image import PRIVATE, Image, Location
+from glance_registry.model.limits import OwnerLimits, Usage
 from glance_registry.model.rules import RegistryRules
 from glance_registry.model.status import DELETED
 from glance_registry.stores.base import CHUNK_BYTES
@@ -423,7 +423,7 @@ def test_the_size_and_digests_of_bytes_cannot_be_changed_even_by_sql(bench: Benc
 
 
 def test_the_quota_of_bytes_counts_what_is_announced_and_what_has_come(bench: Bench) -> None:
-    bench.limit(limits=UploadLimits(bytes_per_owner=100))
+    bench.limit(limits=OwnerLimits(bytes_per_owner=100))
     for image_id in ("one", "two", "three"):
         bench.queued(image_id, owner="mine")
     bench.upload("one", b"e" * 60, caller=ME)
@@ -442,7 +442,7 @@ def test_the_quota_of_bytes_counts_what_is_announced_and_what_has_come(bench: Be
 
 
 def test_a_crash_gives_the_reservation_back(bench: Bench) -> None:
-    bench.limit(limits=UploadLimits(bytes_per_owner=100, uploads_per_owner=1))
+    bench.limit(limits=OwnerLimits(bytes_per_owner=100, uploads_per_owner=1))
     bench.queued("one", owner="mine")
     bench.queued("two", owner="mine")
     bench.begin("one", announced=100, caller=ME)
@@ -455,7 +455,7 @@ def test_a_crash_gives_the_reservation_back(bench: Bench) -> None:
 
 
 def test_deleting_gives_the_quota_back(bench: Bench) -> None:
-    bench.limit(limits=UploadLimits(bytes_per_owner=5))
+    bench.limit(limits=OwnerLimits(bytes_per_owner=5))
     for image_id in ("one", "two"):
         bench.queued(image_id, owner="mine")
     bench.upload("one", b"12345", caller=ME)
@@ -516,8 +516,8 @@ def test_of_a_shared_image_only_the_owner_s_bytes_count(bench: Bench) -> None:
     bench.queued("one", owner="mine")
     bench.upload("one", b"bytes", caller=ME)
 
-    assert bench.read(uploads.usage, "mine") == (5, 0)
-    assert bench.read(uploads.usage, "other") == (0, 0)
+    assert bench.read(uploads.usage, "mine") == Usage(images=1, bytes=5, uploads=0)
+    assert bench.read(uploads.usage, "other") == Usage(images=0, bytes=0, uploads=0)
 
 
 @pytest.mark.parametrize(("others", "size"), [(0, MAX_CHUNK_BYTES), (7, CHUNK_BYTES), (200, MIN_CHUNK_BYTES)])

@@ -78,14 +78,14 @@ def find(connection: Connection, query: Query, caller: Caller) -> ImagePage:
     return found
 
 
-def add(connection: Connection, image: Image, max_images: int = 0) -> Image:
+def add(connection: Connection, image: Image, max_images: int | None = None) -> Image:
     """Register an image.
 
-    Raises Conflict if its id was ever used before, TooLarge if its owner has `max_images` images (0: no limit).
+    Raises Conflict if its id was ever used before, TooLarge if its owner has `max_images` images (None: no limit).
     """
     if _ID_TAKEN.run(connection, {"image_id": image.id}).rows:
         raise Conflict(f"Image with identifier {image.id} already exists!")
-    if max_images and image.owner is not None:
+    if max_images is not None and image.owner is not None:
         _check_room(connection, image.owner, max_images)
     at = time_of_change(connection, image.created_at)
     if at != image.created_at:
@@ -130,6 +130,12 @@ def change(
     if at > changed.updated_at:
         changed = replace(changed, updated_at=at, deleted_at=at if changed.deleted else None)
     return save(connection, number, image, changed)
+
+
+def count_of(connection: Connection, owner: str) -> int:
+    """How many images an owner has, without deleted ones. Reads all its entries of images_owner."""
+    theirs = select(func.count()).where(images.c.owner == owner, images.c.deleted_at.is_(None))
+    return int(connection.execute(theirs).scalar_one())
 
 
 def count_by_status(connection: Connection) -> dict[str, int]:

@@ -24,6 +24,7 @@ from glance_registry.model.access import Caller, check_may_modify
 from glance_registry.model.changes import ANY, Precondition
 from glance_registry.model.errors import Conflict, Gone, Invalid, TooLarge
 from glance_registry.model.image import ACTIVE, Image
+from glance_registry.model.limits import OwnerLimits, Usage
 from glance_registry.model.status import QUEUED, SAVING
 
 _GONE = "The image was deleted, or its upload paused for too long."
@@ -37,13 +38,6 @@ class NewUpload(Struct, frozen=True, kw_only=True):
     announced: int
     """Bytes that the client says will come; 0 when it does not say."""
     expires_at: datetime
-
-
-class UploadLimits(Struct, frozen=True, kw_only=True):
-    """Of one owner; 0: no limit."""
-
-    bytes_per_owner: int = 0
-    uploads_per_owner: int = 0
 
 
 class StoredBytes(Struct, frozen=True, kw_only=True):
@@ -69,7 +63,7 @@ def begin(
     connection: Connection,
     image_id: str,
     new: NewUpload,
-    limits: UploadLimits,
+    limits: OwnerLimits,
     now: datetime,
     caller: Caller,
     condition: Precondition = ANY,
@@ -106,7 +100,7 @@ def begin(
     return _save(connection, number, image, replace(image, status=SAVING, size=new.announced or None), now)
 
 
-def renew(connection: Connection, upload_id: str, reserved: int, limits: UploadLimits, expires_at: datetime) -> None:
+def renew(connection: Connection, upload_id: str, reserved: int, limits: OwnerLimits, expires_at: datetime) -> None:
     """Keep an upload from expiring, and reserve so many bytes for it in all.
 
     Raises Gone when it has expired, or its image was deleted; TooLarge when its owner may not have so many bytes.
@@ -160,14 +154,10 @@ def expire(connection: Connection, now: datetime, limit: int) -> int:
     return len(ids)
 
 
-def usage(connection: Connection, owner: str | None) -> tuple[int, int]:
-    """An owner's bytes, with those that are reserved, and uploads under way. Served by indexes alone."""
-    theirs = select(func.coalesce(func.sum(images_table.c.size), 0)).where(
-        images_table.c.owner == owner, images_table.c.blob_number.is_not(None), images_table.c.deleted_at.is_(None)
-    )
-    running = select(func.coalesce(func.sum(uploads.c.reserved), 0), func.count()).where(uploads.c.owner == owner)
-    reserved, count = connection.execute(running).one()
-    return int(connection.execute(theirs).scalar_one()) + int(reserved), count
+def usage(connection: Connection, owner: str) -> Usage:
+    """What an owner has of what is limited. Served by indexes alone."""
+    used, running = _bytes_and_uploads(connection, owner)
+    return Usage(images=images.count_of(connection, owner), bytes=used, uploads=running)
 
 
 def receiving(connection: Connection, image_ids: Sequence[str]) -> set[str]:
@@ -177,21 +167,31 @@ def receiving(connection: Connection, image_ids: Sequence[str]) -> set[str]:
     return set(connection.execute(found).scalars())
 
 
-def _check_uploads(connection: Connection, owner: str | None, limits: UploadLimits) -> None:
-    if not limits.uploads_per_owner or owner is None:
+def _bytes_and_uploads(connection: Connection, owner: str) -> tuple[int, int]:
+    """An owner's bytes, with those that are reserved, and uploads under way."""
+    theirs = select(func.coalesce(func.sum(images_table.c.size), 0)).where(
+        images_table.c.owner == owner, images_table.c.blob_number.is_not(None), images_table.c.deleted_at.is_(None)
+    )
+    running = select(func.coalesce(func.sum(uploads.c.reserved), 0), func.count()).where(uploads.c.owner == owner)
+    reserved, count = connection.execute(running).one()
+    return int(connection.execute(theirs).scalar_one()) + int(reserved), count
+
+
+def _check_uploads(connection: Connection, owner: str | None, limits: OwnerLimits) -> None:
+    if limits.uploads_per_owner is None or owner is None:
         return
     lock_name(connection, f"quota {owner}")
-    _, running = usage(connection, owner)
+    _, running = _bytes_and_uploads(connection, owner)
     if running >= limits.uploads_per_owner:
         raise TooLarge(f"Project {owner} has {running} uploads under way, as many as it may have; let one end first.")
 
 
-def _check_bytes(connection: Connection, owner: str | None, more: int, limits: UploadLimits) -> None:
+def _check_bytes(connection: Connection, owner: str | None, more: int, limits: OwnerLimits) -> None:
     """Raise TooLarge unless the owner may have more bytes: at least one, if nobody knows how many will come."""
-    if not limits.bytes_per_owner or owner is None:
+    if limits.bytes_per_owner is None or owner is None:
         return
     lock_name(connection, f"quota {owner}")
-    used, _ = usage(connection, owner)
+    used, _ = _bytes_and_uploads(connection, owner)
     if used + max(1, more) > limits.bytes_per_owner:
         raise TooLarge(f"Project {owner} may have {limits.bytes_per_owner} bytes of images, and has {used} already.")
 

@@ -19,11 +19,12 @@ from msgspec.structs import replace
 
 from glance_registry.catalogue import blobs, uploads
 from glance_registry.catalogue.base import Catalogue
-from glance_registry.catalogue.uploads import NewUpload, StoredBytes, UploadLimits
+from glance_registry.catalogue.uploads import NewUpload, StoredBytes
 from glance_registry.model.access import Caller
 from glance_registry.model.changes import ANY, Precondition
 from glance_registry.model.errors import Gone, Invalid, RegistryError, StoreUnavailable, TooLarge
 from glance_registry.model.image import Image
+from glance_registry.model.limits import OwnerLimits
 from glance_registry.stores.base import CHUNK_BYTES, ObjectMissing, Store
 from glance_registry.stores.base import Upload as StoreUpload
 from glance_registry.stores.by_name import Stores
@@ -64,7 +65,7 @@ class Transfers(Struct, frozen=True, kw_only=True):
     require_image_format_match: bool = True
     image_size_cap: int = 1_099_511_627_776
     """In bytes."""
-    limits: UploadLimits = UploadLimits()
+    limits: OwnerLimits = OwnerLimits()
     uploads: set[str] = field(default_factory=set)
     """The ids of those under way in this process."""
 
@@ -246,7 +247,7 @@ class _Running:
 
     async def _reserve(self, wanted: int, at_least: int | None = None) -> None:
         """Reserve bytes for the owner, fewer when there is not so much room."""
-        if not self._transfers.limits.bytes_per_owner or wanted <= self._reserved:
+        if self._transfers.limits.bytes_per_owner is None or wanted <= self._reserved:
             return
         try:
             await self._write_lease(wanted)

@@ -2,6 +2,7 @@
 """What clients of the Images API ask first. "Small differences break whole clients"."""
 
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from tests.conftest import Client
 from tests.options import make_settings
 
 from glance_registry.model.errors import Invalid
+
+MEBIBYTE = 1024 * 1024
 
 
 @pytest.mark.parametrize(("path", "status"), [("/", 300), ("/versions", 200)])
@@ -81,7 +84,7 @@ def test_looking_up_a_project_is_refused_so_that_openstackclient_takes_an_id(sql
 
 
 @pytest.mark.parametrize(
-    "path", ["/v2/metadefs/namespaces", "/v2/tasks", "/v2/info/usage", "/v2/cache", "/v2/stores/x", "/v2/none"]
+    "path", ["/v2/metadefs/namespaces", "/v2/tasks", "/v2/info/none", "/v2/cache", "/v2/stores/x", "/v2/none"]
 )
 def test_what_is_not_served_is_404_with_a_sentence(sqlite_client: Client, path: str) -> None:
     answer = sqlite_client.get(path)
@@ -92,6 +95,62 @@ def test_what_is_not_served_is_404_with_a_sentence(sqlite_client: Client, path: 
 
 def test_there_is_no_way_to_import(sqlite_client: Client) -> None:
     assert sqlite_client.get("/v2/info/import").json()["import-methods"]["value"] == []
+
+
+def test_the_usage_of_a_project_is_shown_beside_its_limits(sqlite_database: str) -> None:
+    limits = {"limits__images_per_owner": 5, "limits__bytes_per_owner": 10 * MEBIBYTE, "limits__uploads_per_owner": 0}
+    client = Client(make_settings(sqlite_database, identity__mode="context", **limits))
+    owner, other = client.caller("mine", "member"), client.caller("other", "member")
+    headers = {"content-type": "application/octet-stream"}
+    for size in (2 * MEBIBYTE, 2 * MEBIBYTE - 1):
+        image = owner.post("/v2/images", {"disk_format": "raw", "container_format": "bare"}).json()
+        assert owner.request("PUT", image["file"], content=bytes(size), headers=headers).status_code == 204
+    gone = owner.post("/v2/images", {}).json()
+    assert owner.delete(gone["self"]).status_code == 204
+
+    usage = owner.get("/v2/info/usage").json()
+    of_other = other.get("/v2/info/usage").json()["usage"]
+    anonymous = client.get("/v2/info/usage").json()
+    client.close()
+
+    assert usage == {
+        "usage": {
+            "image_size_total": {"usage": 3, "limit": 10},
+            "image_count_total": {"usage": 2, "limit": 5},
+            "image_count_uploading": {"usage": 0, "limit": -1},
+        }
+    }
+    assert [one["usage"] for one in of_other.values()] == [0, 0, 0]
+    assert anonymous == {"usage": {}}
+
+
+def test_an_upload_that_runs_is_in_the_usage_with_what_was_announced(sqlite_database: str) -> None:
+    client = Client(make_settings(sqlite_database, identity__mode="context", limits__bytes_per_owner=10 * MEBIBYTE))
+    owner = client.caller("mine", "member")
+    image = owner.post("/v2/images", {"disk_format": "raw", "container_format": "bare"}).json()
+    seen: dict[str, Any] = {}
+
+    async def body() -> AsyncIterator[bytes]:
+        yield bytes(MEBIBYTE)
+        seen.update((await client.http.get("/v2/info/usage", headers=owner.headers)).json()["usage"])
+        yield bytes(MEBIBYTE)
+
+    headers = {"content-type": "application/octet-stream", "x-openstack-image-size": str(2 * MEBIBYTE)}
+    answer = owner.request("PUT", image["file"], content=body(), headers=headers)
+    client.close()
+
+    assert answer.status_code == 204
+    assert (seen["image_size_total"]["usage"], seen["image_count_uploading"]["usage"]) == (2, 1)
+
+
+def test_without_limits_there_is_no_usage(sqlite_database: str) -> None:
+    limits = {"limits__images_per_owner": 0, "limits__bytes_per_owner": 0, "limits__uploads_per_owner": 0}
+    client = Client(make_settings(sqlite_database, identity__mode="context", **limits))
+
+    usage = client.caller("mine", "member").get("/v2/info/usage").json()
+    client.close()
+
+    assert usage == {"usage": {}}
 
 
 def test_a_token_that_nobody_checks_does_not_matter(sqlite_client: Client) -> None:

@@ -12,10 +12,16 @@ from msgspec import Struct
 from glance_registry.api.request import Request
 from glance_registry.api.responses import Answer, encoded_answer, json_answer
 from glance_registry.api.v2.offer import offer_of
+from glance_registry.catalogue import uploads
+from glance_registry.model.limits import OwnerLimits
 
 SUPPORTED = ("2.9", "2.7", "2.6", "2.5", "2.4", "2.3", "2.2", "2.1", "2.0")
 CURRENT = "2.17"
 """Locations of their own. Not listed: several stores (2.8, 2.10 to 2.13, 2.15, 2.16) and the cache (2.14)."""
+
+MEBIBYTE = 1_048_576
+NO_LIMIT = -1
+"""As Keystone writes that there is no limit."""
 
 # What of a Host header may stand in a link.
 _HOST = re.compile(r"[A-Za-z0-9._-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
@@ -70,6 +76,25 @@ async def list_stores(request: Request) -> Answer:
     return json_answer({"stores": [{"id": name, **default.get(name, {})} for name in stores.by_name]})
 
 
+async def show_usage(request: Request) -> Answer:
+    """What the caller's project has of all that is limited, and how much it may have."""
+    project = request.caller.project
+    limits = request.registry.transfers.limits
+    # Compat: without limits there is nothing to say; a caller without a project has no limits.
+    if project is None or limits == OwnerLimits():
+        return json_answer({"usage": {}})
+    used = await request.registry.catalogue.read(uploads.usage, project)
+    figures = {
+        "image_size_total": (used.bytes // MEBIBYTE, _in_mebibytes(limits.bytes_per_owner)),
+        "image_count_total": (used.images, limits.images_per_owner),
+        "image_count_uploading": (used.uploads, limits.uploads_per_owner),
+    }
+    usage = {
+        name: {"usage": used, "limit": NO_LIMIT if limit is None else limit} for name, (used, limit) in figures.items()
+    }
+    return json_answer({"usage": usage})
+
+
 async def show_schema_of_image(request: Request) -> Answer:
     """The JSON schema of an image, which bodies are checked against."""
     return _schema(request, "image")
@@ -88,6 +113,10 @@ async def show_schema_of_member(request: Request) -> Answer:
 async def show_schema_of_members(request: Request) -> Answer:
     """The JSON schema of a list of members."""
     return _schema(request, "members")
+
+
+def _in_mebibytes(size: int | None) -> int | None:
+    return None if size is None else size // MEBIBYTE
 
 
 def _schema(request: Request, name: str) -> Answer:

@@ -74,6 +74,7 @@ ROUTES = (
     _route("PUT", MEMBER, members.update_member, WRITE, wire.ListedMember, takes=wire.Decision),
     _route("DELETE", MEMBER, members.delete_member, WRITE, None),
     route("GET", "/v2/info/stores", discovery.list_stores, READ, JSON),
+    route("GET", "/v2/info/usage", discovery.show_usage, READ, JSON),
     route("GET", "/v2/info/import", discovery.show_import_methods, READ, JSON),
     route("GET", SCHEMAS + "/image", discovery.show_schema_of_image, READ, SCHEMA),
     route("GET", SCHEMAS + "/images", discovery.show_schema_of_images, READ, SCHEMA),
