@@ -36,6 +36,7 @@ from glance_registry.stores.by_name import Stores
 from glance_registry.stores.file import FileStore
 from glance_registry.transfer.counts import Counts
 from glance_registry.transfer.reaper import Reaper
+from glance_registry.transfer.unified_limits import UnifiedLimits
 from glance_registry.transfer.upload import DIGEST_THREADS, Transfers
 
 log = logging.getLogger(__name__)
@@ -63,13 +64,16 @@ def build(
     prepare = {dialect.prepare for dialect in dialects if dialect.prepare is not None}
     prepared = {type(value): value for value in (make(settings) for make in prepare)}
 
+    outages = request_outages()
+    unified = UnifiedLimits(settings.config_files, outages, clock) if settings.limits.use_keystone_limits else None
+
     async def open_registry() -> Registry:
         metrics = Metrics(clock)
         if request_log is not None:
             request_log.on_loss(metrics.count_lost_lines)
         catalogue = _open_catalogue(settings.database)
         reaper = Reaper()
-        transfers = _open_transfers(settings, catalogue, now, reaper, metrics)
+        transfers = _open_transfers(settings, catalogue, now, reaper, metrics, unified)
         return Registry(
             catalogue=catalogue,
             transfers=transfers,
@@ -86,7 +90,6 @@ def build(
             request_log=request_log,
         )
 
-    outages = request_outages()
     mode_none = settings.identity.mode == "none"
     hosts = check_for(mode_none, settings.bind_host, settings.allowed_hosts, settings.public_endpoint)
     return Application(open_registry, hosts, _identify(settings, outages, clock), dialects, outages)
@@ -104,7 +107,12 @@ def open_stores(settings: Settings) -> Stores:
 
 
 def _open_transfers(
-    settings: Settings, catalogue: Catalogue, now: Callable[[], datetime], reaper: Reaper, counts: Counts
+    settings: Settings,
+    catalogue: Catalogue,
+    now: Callable[[], datetime],
+    reaper: Reaper,
+    counts: Counts,
+    unified: UnifiedLimits | None,
 ) -> Transfers:
     limits, images = settings.limits, settings.images
     return Transfers(
@@ -119,6 +127,7 @@ def _open_transfers(
         require_image_format_match=images.require_image_format_match,
         image_size_cap=limits.image_size_cap,
         limits=_owner_limits(limits),
+        unified_limits=unified,
     )
 
 

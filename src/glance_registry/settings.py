@@ -24,6 +24,7 @@ from glance_registry.model.locations import ALGORITHMS
 LOG_FORMATS = ("auto", "text", "json")
 IDENTITY_MODES = ("none", "context", "http_basic", "keystone")
 KEYSTONE_SECTION = "keystone_authtoken"
+LIMITS_SECTION = "oslo_limit"
 DEFAULT = "DEFAULT"
 """The group of options without a group."""
 
@@ -99,6 +100,13 @@ class LimitsGroup:
     )
     uploads_per_owner: int = _option(
         16, "Uploads that one project may have under way. 0: no limit.", minimum=0, maximum=1_000_000
+    )
+    use_keystone_limits: bool = _option(
+        False,
+        "Ask Keystone for the limits of projects (unified limits, section oslo_limit): image_count_total,"
+        " image_size_total and image_count_uploading count instead of images_per_owner, bytes_per_owner and"
+        " uploads_per_owner.",
+        old_names=(("DEFAULT", "use_keystone_limits"),),
     )
     image_document_bytes: int = _option(
         IMAGE_DOCUMENT_BYTES,
@@ -330,7 +338,7 @@ class Settings:
     store_sections: Mapping[str, StoreSection] = field(default_factory=dict)
     """No options of fixed names: the sections of enabled stores that say something, by name."""
     config_files: tuple[str, ...] = ()
-    """No option: the files that were read. keystonemiddleware reads its own section in them."""
+    """No option: the files that were read. keystonemiddleware and oslo.limit read their own sections in them."""
 
 
 class Setting(Struct, frozen=True, kw_only=True):
@@ -365,7 +373,7 @@ def _settings(group: str, struct: type[Any]) -> Iterator[Setting]:
 SETTINGS = tuple(_settings(DEFAULT, Settings))
 """Every option, those of `[DEFAULT]` first."""
 
-_GROUPS = {setting.group for setting in SETTINGS} | {KEYSTONE_SECTION}
+_GROUPS = {setting.group for setting in SETTINGS} | {KEYSTONE_SECTION, LIMITS_SECTION}
 
 
 class Loaded(Struct, frozen=True):
@@ -482,6 +490,7 @@ def _unknown_options(cfg: Any, files: Sequence[str], settings: Settings) -> list
     known |= {old for setting in SETTINGS for old in setting.option.old_names}
     unknown = []
     elsewhere = {KEYSTONE_SECTION} if settings.identity.mode == "keystone" else set()
+    elsewhere |= {LIMITS_SECTION} if settings.limits.use_keystone_limits else set()
     for file in files:
         sections: dict[str, dict[str, Any]] = {}
         cfg.ConfigParser(file, sections).parse()

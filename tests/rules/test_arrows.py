@@ -31,6 +31,7 @@ AT_HOME = {
     "alembic": ("catalogue",),
     "asyncpg": ("catalogue",),
     "sqlite3": ("catalogue",),
+    "oslo_limit": ("transfer.unified_limits",),
     "jinja2": ("api.ui.render",),
     "starlette": ("api", "app"),
     "granian": ("cli.serve",),

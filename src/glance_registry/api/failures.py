@@ -8,7 +8,8 @@ from glance_registry.api.patience import Stopping
 from glance_registry.api.request import Registry
 from glance_registry.catalogue.causes import Database
 from glance_registry.catalogue.outages import Outages
-from glance_registry.model.errors import IdentityUnavailable, RegistryError
+from glance_registry.model.errors import IdentityUnavailable, LimitsUnavailable, RegistryError
+from glance_registry.transfer.unified_limits import LIMITS
 
 IDENTITY, CALLERS = "identity", "callers"
 """Kinds of outages: Keystone does not answer; too many callers, or no list of them."""
@@ -37,6 +38,8 @@ class Failures:
         if isinstance(error, IdentityUnavailable):
             cause = _NOWHERE.cause(error)
             kind = IDENTITY if error.__cause__ is not None else CALLERS
+        elif isinstance(error, LimitsUnavailable):
+            cause, kind = _NOWHERE.cause(error), LIMITS
         else:
             cause, kind = database.cause(error), _kind(route)
             fields["database"] = database.name

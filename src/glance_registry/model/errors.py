@@ -92,6 +92,12 @@ class IdentityUnavailable(Unavailable):
     code = "identity-unavailable"
 
 
+class LimitsUnavailable(Unavailable):
+    """Keystone does not tell how much a project may have, so it gets no more; the same request may succeed later."""
+
+    code = "limits-unavailable"
+
+
 class StorageFull(RegistryError):
     """The database has no room left for a write; reads go on."""
 

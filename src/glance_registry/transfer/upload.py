@@ -17,7 +17,7 @@ from typing import Any
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from glance_registry.catalogue import blobs, uploads
+from glance_registry.catalogue import blobs, images, uploads
 from glance_registry.catalogue.base import Catalogue
 from glance_registry.catalogue.uploads import NewUpload, StoredBytes
 from glance_registry.model.access import Caller
@@ -31,6 +31,7 @@ from glance_registry.stores.by_name import Stores
 from glance_registry.transfer.counts import UPLOAD, Counts, Uncounted, uploading
 from glance_registry.transfer.digests import Digests
 from glance_registry.transfer.inspection import Inspection
+from glance_registry.transfer.unified_limits import UnifiedLimits
 
 log = logging.getLogger(__name__)
 
@@ -66,11 +67,21 @@ class Transfers(Struct, frozen=True, kw_only=True):
     image_size_cap: int = 1_099_511_627_776
     """In bytes."""
     limits: OwnerLimits = OwnerLimits()
+    """Of every owner, unless there are unified limits."""
+    unified_limits: UnifiedLimits | None = None
     uploads: set[str] = field(default_factory=set)
     """The ids of those under way in this process."""
 
+    async def limits_of(self, owner: str | None) -> OwnerLimits:
+        """How much an owner may have. Raises LimitsUnavailable."""
+        if self.unified_limits is None:
+            return self.limits
+        return OwnerLimits() if owner is None else await self.unified_limits.of(owner)
+
     async def close(self) -> None:
         """Wait for what threads are at, and let go of the stores."""
+        if self.unified_limits is not None:
+            self.unified_limits.close()
         await self.stores.close()
         self.threads.shutdown(wait=True)
 
@@ -106,11 +117,12 @@ async def _upload(
     store = transfers.stores.find(store_name)
     if announced > transfers.image_size_cap:
         raise _too_large(transfers.image_size_cap)
-    running = _Running(transfers, transfers.new_key(), announced)
+    limits = await _limits_for(transfers, image_id, caller)
+    running = _Running(transfers, transfers.new_key(), announced, limits)
     new = NewUpload(id=running.id, store=store.name, announced=announced, expires_at=running.expiry())
     try:
         image = await transfers.catalogue.write(
-            uploads.begin, image_id, new, transfers.limits, transfers.now(), caller, condition
+            uploads.begin, image_id, new, limits, transfers.now(), caller, condition
         )
     except asyncio.CancelledError:
         # The transaction may be committed nevertheless.
@@ -126,6 +138,14 @@ async def _upload(
         if ended_before is not None and isinstance(error, StoreUnavailable):
             raise ended_before from error  # The object was removed with the image.
         raise
+
+
+async def _limits_for(transfers: Transfers, image_id: str, caller: Caller) -> OwnerLimits:
+    """The limits of an image's owner, which hold until its upload ends. Raises NotFound, LimitsUnavailable."""
+    if transfers.unified_limits is None:
+        return transfers.limits
+    image = await transfers.catalogue.read(images.get, image_id, caller)
+    return await transfers.limits_of(image.owner)
 
 
 async def _damaged_key(transfers: Transfers, store: Store, found: StoredBytes) -> str | None:
@@ -162,10 +182,11 @@ async def _abort(transfers: Transfers, store: Store, upload_id: str) -> Gone | N
 class _Running:
     """An upload that has begun. As a context it renews its lease."""
 
-    def __init__(self, transfers: Transfers, upload_id: str, announced: int) -> None:
+    def __init__(self, transfers: Transfers, upload_id: str, announced: int, limits: OwnerLimits) -> None:
         self.id = upload_id
         self._transfers = transfers
         self._announced = announced
+        self._limits = limits
         self._reserved = announced
         self._size = 0
         self._lost: RegistryError | None = None
@@ -247,7 +268,7 @@ class _Running:
 
     async def _reserve(self, wanted: int, at_least: int | None = None) -> None:
         """Reserve bytes for the owner, fewer when there is not so much room."""
-        if self._transfers.limits.bytes_per_owner is None or wanted <= self._reserved:
+        if self._limits.bytes_per_owner is None or wanted <= self._reserved:
             return
         try:
             await self._write_lease(wanted)
@@ -257,7 +278,7 @@ class _Running:
             await self._write_lease(at_least)
 
     async def _write_lease(self, reserved: int) -> None:
-        await self._transfers.catalogue.write(uploads.renew, self.id, reserved, self._transfers.limits, self.expiry())
+        await self._transfers.catalogue.write(uploads.renew, self.id, reserved, self._limits, self.expiry())
         self._reserved = max(reserved, self._reserved)
 
     async def _renew(self) -> None:

@@ -52,7 +52,8 @@ async def create_image(request: Request) -> Answer:
     body = await request.read_body()
     image = wire.read_new(body, registry.contract, request.caller, registry.new_id, registry.now())
     check_change(request.caller, None, image, RegistryRules(registry.contract))
-    added = await registry.catalogue.write(images.add, image, registry.transfers.limits.images_per_owner)
+    limits = await registry.transfers.limits_of(image.owner)
+    added = await registry.catalogue.write(images.add, image, limits.images_per_owner)
     return _one(request, added)
 
 

@@ -79,8 +79,8 @@ async def list_stores(request: Request) -> Answer:
 async def show_usage(request: Request) -> Answer:
     """What the caller's project has of all that is limited, and how much it may have."""
     project = request.caller.project
-    limits = request.registry.transfers.limits
-    # Compat: without limits there is nothing to say; a caller without a project has no limits.
+    limits = await request.registry.transfers.limits_of(project)
+    # Compat: without limits there is nothing to say. A caller without a project has none.
     if project is None or limits == OwnerLimits():
         return json_answer({"usage": {}})
     used = await request.registry.catalogue.read(uploads.usage, project)

@@ -59,7 +59,8 @@ async def create_image(request: Request) -> Answer:
     owner = given_owner if given_owner is not None else owner_of_new(request.caller, None)
     image = Image(id=image_id, created_at=now, updated_at=now, status=QUEUED, owner=owner, **fields)
     check_change(request.caller, None, image, ImagesRules(registry.contract))
-    added = await registry.catalogue.write(images.add, image, registry.transfers.limits.images_per_owner)
+    limits = await registry.transfers.limits_of(image.owner)
+    added = await registry.catalogue.write(images.add, image, limits.images_per_owner)
     return await _one(request, added, HTTPStatus.CREATED)
 
 
