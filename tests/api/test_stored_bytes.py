@@ -128,7 +128,8 @@ def test_a_writer_says_where_the_bytes_lie_as_well(registry: Client) -> None:
     added = registry.patch(image["id"], add)
 
     assert added.status_code == 200, added.text
-    assert (added.json()["stores"], [place["url"] for place in added.json()["locations"]]) == ("local", [URL])
+    ours, theirs = added.json()["locations"]
+    assert (added.json()["stores"], ours["metadata"], theirs["url"]) == ("local", {"store": "local"}, URL)
     assert registry.show(image["id"])["location"] == URL
     assert registry.get(image["file"]).content == DATA
     unchanged = registry.put(f"/images/{image['id']}", {"image": registry.show(image["id"])})
@@ -139,11 +140,11 @@ def test_a_writer_says_where_the_bytes_lie_as_well(registry: Client) -> None:
 
 def test_the_last_location_can_go_while_the_bytes_are_kept_here(registry: Client) -> None:
     image = create(registry)
-    registry.patch(image["id"], {"op": "add", "path": "/locations/-", "value": {"url": URL, "metadata": {}}})
+    added = registry.patch(image["id"], {"op": "add", "path": "/locations/-", "value": {"url": URL, "metadata": {}}})
 
-    removed = registry.patch(image["id"], {"op": "remove", "path": "/locations/0"})
+    removed = registry.patch(image["id"], {"op": "remove", "path": "/locations/1"})
 
-    assert (removed.status_code, removed.json()["locations"]) == (200, [])
+    assert (removed.status_code, removed.json()["locations"]) == (200, added.json()["locations"][:1])
     assert registry.get(image["file"]).content == DATA
 
 

@@ -10,6 +10,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+import msgspec
 from sqlalchemy import Connection, and_, delete, func, insert, select, tuple_, union_all, update
 
 from glance_registry.catalogue.rows import Stored, to_column
@@ -20,6 +21,8 @@ from glance_registry.model.image import Image
 from glance_registry.model.status import SAVING
 
 _ATTEMPTS = 5
+
+_write_json = msgspec.json.Encoder().encode
 
 _FORGOTTEN = and_(images.c.blob_number.is_not(None), images.c.deleted_at.is_not(None))
 
@@ -77,6 +80,27 @@ def find_copy(connection: Connection, digest: str, store: str) -> Copy | None:
     return None if key is None else Copy(store, key)
 
 
+def has_copy(connection: Connection, blob_number: int, store: str) -> bool:
+    """Whether a blob has an object in this store; if so, it is locked until the commit."""
+    theirs = (blob_copies.c.blob_number == blob_number) & (blob_copies.c.store == store)
+    return connection.execute(select(blob_copies.c.key).where(theirs).with_for_update()).first() is not None
+
+
+def release_copy(connection: Connection, blob_number: int, store: str) -> None:
+    """An image that had this blob in this store has it there no more. The last one takes the object with it."""
+    connection.execute(select(blobs.c.number).where(blobs.c.number == blob_number).with_for_update())
+    another = select(images.c.number).where(
+        images.c.blob_number == blob_number,
+        images.c.deleted_at.is_(None),
+        images.c.stores.contains(_write_json(store).decode(), autoescape=True),
+    )
+    if connection.execute(another.limit(1)).first() is not None:
+        return
+    theirs = (blob_copies.c.blob_number == blob_number) & (blob_copies.c.store == store)
+    gone = connection.execute(delete(blob_copies).where(theirs).returning(blob_copies.c.key)).scalars().all()
+    remove_soon(connection, [Copy(store, key) for key in gone])
+
+
 def release(connection: Connection, blob_number: int) -> None:
     """An image that had this blob has it no more. The last one takes the blob with it."""
     locked = select(blobs.c.number).where(blobs.c.number == blob_number).with_for_update()
@@ -111,20 +135,20 @@ def is_work_waiting(connection: Connection, now: datetime) -> bool:
     return connection.execute(waiting.limit(1)).first() is not None
 
 
-def due(connection: Connection, now: datetime, limit: int) -> list[Copy]:
-    """Up to `limit` objects that are to be removed, those that are due longest first."""
-    found = select(removals).where(removals.c.due_at <= to_column(now)).order_by(removals.c.due_at).limit(limit)
-    return [Copy(row.store, row.key) for row in connection.execute(found)]
+def claim(connection: Connection, now: datetime, due_again: datetime, limit: int) -> list[Copy]:
+    """Up to `limit` objects that are to be removed, those that are due longest first.
+
+    They are due again at `due_again`. From now on nobody can take them from the list and give them to an image.
+    """
+    found = select(removals.c.key).where(removals.c.due_at <= to_column(now)).order_by(removals.c.due_at).limit(limit)
+    chosen = removals.c.key.in_(connection.execute(found.with_for_update(skip_locked=True)).scalars().all())
+    claimed = update(removals).where(chosen).values(due_at=to_column(due_again))
+    return [Copy(*row) for row in connection.execute(claimed.returning(removals.c.store, removals.c.key))]
 
 
 def removed(connection: Connection, keys: Sequence[str]) -> None:
     """These objects are gone from their stores."""
     connection.execute(delete(removals).where(removals.c.key.in_(keys)))
-
-
-def postpone(connection: Connection, keys: Sequence[str], due_at: datetime) -> None:
-    """Try later to remove these objects."""
-    connection.execute(removals.update().where(removals.c.key.in_(keys)).values(due_at=to_column(due_at)))
 
 
 def release_deleted(connection: Connection, limit: int) -> int:

@@ -136,6 +136,12 @@ def check_may_see_locations(caller: Caller) -> None:
         raise Forbidden("Only API servers, services and admins are told where an image's bytes lie.")
 
 
+def check_may_choose_stores(caller: Caller) -> None:
+    """Raise Forbidden unless the caller may say in which stores the bytes of an active image are: an admin."""
+    if not caller.admin:
+        raise Forbidden("Only admins take an image's bytes from a store.")
+
+
 def may_name_stores(caller: Caller) -> bool:
     """Whether the caller may say that bytes lie in a store, which compute hosts read with rights of their own.
 

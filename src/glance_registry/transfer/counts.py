@@ -7,7 +7,7 @@ from typing import Protocol
 
 from glance_registry.model.errors import RegistryError
 
-UPLOAD, DOWNLOAD = "upload", "download"
+UPLOAD, DOWNLOAD, COPY = "upload", "download", "copy"
 
 UPLOADS_EXPIRED, IMAGES_RELEASED, OBJECTS_REMOVED = "uploads expired", "images released", "objects removed"
 """Work of the reaper. Images are released that the release before this one deleted."""
@@ -17,7 +17,7 @@ class Counts(Protocol):
     """Takes what is reported. Every method is quick and raises nothing."""
 
     def moved(self, kind: str, store: str, size: int) -> None:
-        """That many bytes of an upload to a store, or of a download from one."""
+        """That many bytes of an upload or copy to a store, or of a download from one."""
 
     def under_way(self, kind: str, change: int) -> None:
         """A transfer has begun (1) or ended (-1)."""

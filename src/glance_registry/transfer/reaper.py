@@ -65,8 +65,8 @@ async def sweep(transfers: Transfers) -> int:
     while count := await transfers.catalogue.write(blobs.release_deleted, MAX_BATCH):
         transfers.counts.reaped(IMAGES_RELEASED, count)
         done += count
-    while removals := await transfers.catalogue.read(blobs.due, transfers.now(), MAX_BATCH):
-        gone, failed = [], []
+    while removals := await transfers.catalogue.write(blobs.claim, transfers.now(), transfers.now() + RETRY, MAX_BATCH):
+        gone = []
         for removal in removals:
             try:
                 await transfers.stores.find(removal.store).delete(removal.key)
@@ -74,12 +74,10 @@ async def sweep(transfers: Transfers) -> int:
             except RegistryError as error:
                 fields = {"store": removal.store, "key": removal.key, "cause": str(error)}
                 log.warning("an object was not removed; tried again later", extra={"fields": fields})
-                failed.append(removal.key)
         if gone:
             await transfers.catalogue.write(blobs.removed, gone)
             transfers.counts.reaped(OBJECTS_REMOVED, len(gone))
-        if failed:
-            transfers.counts.reaper_failed(len(failed))
-            await transfers.catalogue.write(blobs.postpone, failed, transfers.now() + RETRY)
+        if failed := len(removals) - len(gone):
+            transfers.counts.reaper_failed(failed)
         done += len(gone)
     return done

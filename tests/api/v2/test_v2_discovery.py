@@ -83,9 +83,7 @@ def test_looking_up_a_project_is_refused_so_that_openstackclient_takes_an_id(sql
     assert answer.json()["error"]["message"] == "Projects cannot be looked up here: say the id of one."
 
 
-@pytest.mark.parametrize(
-    "path", ["/v2/metadefs/namespaces", "/v2/tasks", "/v2/info/none", "/v2/cache", "/v2/stores/x", "/v2/none"]
-)
+@pytest.mark.parametrize("path", ["/v2/metadefs/namespaces", "/v2/tasks", "/v2/info/none", "/v2/cache", "/v2/none"])
 def test_what_is_not_served_is_404_with_a_sentence(sqlite_client: Client, path: str) -> None:
     answer = sqlite_client.get(path)
 

@@ -18,7 +18,7 @@ from glance_registry.api.dialect import (
 )
 from glance_registry.api.errors import json_error
 from glance_registry.api.parameters import COMMON
-from glance_registry.api.v2 import discovery, file, images, locations, members, wire
+from glance_registry.api.v2 import discovery, file, images, locations, members, stores, wire
 from glance_registry.api.v2.offer import prepare_offer
 from glance_registry.api.v2.patch import MEDIA_TYPES, PATCH_SCHEMA
 from glance_registry.api.v2.schemas import LOCATION_SCHEMA, Schemas
@@ -73,6 +73,7 @@ ROUTES = (
     _route("GET", MEMBER, members.show_member, READ, wire.ListedMember),
     _route("PUT", MEMBER, members.update_member, WRITE, wire.ListedMember, takes=wire.Decision),
     _route("DELETE", MEMBER, members.delete_member, WRITE, None),
+    route("DELETE", "/v2/stores/{store}/{image_id}", stores.delete_copy, WRITE, None),
     route("GET", "/v2/info/stores", discovery.list_stores, READ, JSON),
     route("GET", "/v2/info/usage", discovery.show_usage, READ, JSON),
     route("GET", "/v2/info/import", discovery.show_import_methods, READ, JSON),
@@ -86,6 +87,7 @@ NOT_FOUND = "Image not found"
 PATH_PARTS = {
     "image_id": PathPart(re.compile(r"[A-Za-z0-9._~-]{1,36}"), NOT_FOUND),
     "tag": PathPart(re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]+"), NOT_FOUND),
+    "store": PathPart(re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,255}"), NOT_FOUND),
     "member_id": PathPart(re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,255}"), NOT_FOUND),
 }
 PARAMETERS: Mapping[str, Parameter] = {
@@ -123,7 +125,6 @@ ABSENT = {
     "metadefs": "Metadata definitions are not served here.",
     "tasks": "Tasks are not served here.",
     "cache": "There is no cache of images here.",
-    "stores": "Several stores are not supported here.",
     "info": "This is not supported here.",
 }
 """Parts of the Images API that clients ask for to see whether they are there."""
