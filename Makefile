@@ -23,10 +23,11 @@ $(VENV)/test.stamp: requirements/test.txt $(VENV)/run.stamp
 	$(LOCKED) --requirement requirements/test.txt
 	touch $@
 
-# Programs that share no package with us, each in an environment of its own: the Keystone that the tests ask, the Glance
-# that `make bench OPTIONS="--peer glance …"` compares with, what looks after the servers of a cluster of PostgreSQL, the
-# clients that people use, the services that use images, and OpenStack's tests of the Images API.
-OTHERS := keystone peer patroni clients services tempest
+# Programs that share no package with us, each in an environment of its own: the Keystone that the tests ask, the Swift
+# in which they keep bytes, the Glance that `make bench OPTIONS="--peer glance …"` compares with, what looks after the
+# servers of a cluster of PostgreSQL, the clients that people use, the services that use images, and OpenStack's tests of
+# the Images API.
+OTHERS := keystone swift peer patroni clients services tempest
 $(OTHERS:%=$(VENV)/%.stamp): $(VENV)/%.stamp: requirements/%.txt | $(VENV)/run.stamp
 	$(BIN)/python -m venv $(VENV)/$*
 	$(VENV)/$*/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement $<
@@ -48,11 +49,11 @@ check: lint  ## Style, types, and what runs in one process on SQLite, in a minut
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --hypothesis-profile check -m "not external and not slow and not nightly"
 
 .PHONY: test
-test: $(VENV)/test.stamp $(VENV)/keystone.stamp $(VENV)/clients.stamp $(VENV)/services.stamp $(VENV)/patroni.stamp  ## All tests, on SQLite and on a PostgreSQL, a cluster of it, a Keystone, clients and services that come with them
+test: $(VENV)/test.stamp $(VENV)/keystone.stamp $(VENV)/swift.stamp $(VENV)/clients.stamp $(VENV)/services.stamp $(VENV)/patroni.stamp  ## All tests, on SQLite and on a PostgreSQL, a cluster of it, a Keystone, a Swift, clients and services that come with them
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 .PHONY: nightly
-nightly: $(VENV)/test.stamp $(VENV)/keystone.stamp $(VENV)/tempest.stamp $(VENV)/patroni.stamp $(VENV)/fuzz.stamp $(VENV)/browser.stamp  ## What takes long, or needs a browser: crashes, failovers, races, fuzz, hostile callers, pages; prints the figures of docs/reliability.md
+nightly: $(VENV)/test.stamp $(VENV)/keystone.stamp $(VENV)/swift.stamp $(VENV)/tempest.stamp $(VENV)/patroni.stamp $(VENV)/fuzz.stamp $(VENV)/browser.stamp  ## What takes long, or needs a browser: crashes, failovers, races, fuzz, hostile callers, pages; prints the figures of docs/reliability.md
 	$(BIN)/python -m pytest -m nightly --figures $(VENV)/figures.md $(OPTIONS)
 
 .PHONY: cluster
@@ -89,10 +90,12 @@ lock: $(VENV)/test.stamp  ## Renew requirements/ from pyproject.toml: names, ver
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
 	  --python-version 3.11 --upgrade pyproject.toml --output-file requirements/run.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
-	  --python-version 3.11 --constraint requirements/run.txt --extra test --extra keystone \
+	  --python-version 3.11 --constraint requirements/run.txt --extra test --extra keystone --extra s3 \
 	  pyproject.toml --output-file requirements/test.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
 	  --python-version 3.11 --upgrade --group pyproject.toml:keystone-server --output-file requirements/keystone.txt
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
+	  --python-version 3.11 --upgrade --group pyproject.toml:swift --output-file requirements/swift.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \
 	  --python-version 3.11 --upgrade --group pyproject.toml:peer --output-file requirements/peer.txt
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate --no-emit-index-url \

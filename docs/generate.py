@@ -12,14 +12,14 @@ import click
 from glance_registry.api.errors import STATUSES
 from glance_registry.api.routes import DIALECTS
 from glance_registry.cli.main import main
-from glance_registry.settings import SETTINGS
+from glance_registry.settings import SETTINGS, STORE_SETTINGS
 
 FOLDER = Path(__file__).parent
 
 
 def settings_table() -> str:
     lines = ["| setting | default | what it is |", "|---|---|---|"]
-    for setting in SETTINGS:
+    for setting in (*SETTINGS, *STORE_SETTINGS):
         option, default = setting.option, setting.default
         shown = ", ".join(default) if isinstance(default, tuple) else default
         choices = f" One of: {', '.join(option.choices)}." if option.choices else ""

@@ -25,6 +25,7 @@ from glance_registry.settings import Settings
 from glance_registry.transfer.reaper import sweep
 from tests.keystone import Keystone
 from tests.options import change_settings, make_settings
+from tests.swift import Swift
 
 pytest_plugins = ["tests.figures", "tests.prompts", "tests.speeds"]
 
@@ -311,6 +312,18 @@ def keystone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keystone]:
         yield keystone
     finally:
         keystone.close()
+
+
+@pytest.fixture(scope="session")
+def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swift]:
+    """An object store for all tests; each one has keys of its own in it."""
+    swift = Swift(tmp_path_factory.mktemp("swift"))
+    try:
+        swift.start()
+        swift.make_bucket()
+        yield swift
+    finally:
+        swift.kill()
 
 
 @pytest.fixture(params=ENGINES)

@@ -4,7 +4,8 @@
 import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
@@ -32,6 +33,7 @@ from glance_registry.model.contract import CONTRACTS, Contract
 from glance_registry.model.errors import Invalid, RegistryError
 from glance_registry.model.limits import OwnerLimits
 from glance_registry.settings import DatabaseGroup, LimitsGroup, Settings, StoreSection, store_kinds
+from glance_registry.stores.base import Store
 from glance_registry.stores.by_name import Stores
 from glance_registry.stores.file import FileStore
 from glance_registry.transfer.counts import Counts
@@ -98,12 +100,34 @@ def build(
 def open_stores(settings: Settings) -> Stores:
     """The stores of the settings. Raises Invalid for a setting that cannot be used."""
     threads = ThreadPoolExecutor(STORE_THREADS, thread_name_prefix="store")
-    stores = {}
-    for name in store_kinds(settings.stores.enabled):
-        given = settings.store_sections.get(name, StoreSection()).filesystem_store_datadir
-        folder = Path(given) if given else Path(settings.stores.directory) / name
-        stores[name] = FileStore(name, folder.absolute(), threads, settings.stores.reserve_free * 1024**2)
-    return Stores(stores, threads)
+    kinds = store_kinds(settings.stores.enabled)
+    sections = {name: settings.store_sections.get(name, StoreSection()) for name in kinds}
+    open_bucket = _bucket_opener(threads) if "s3" in kinds.values() else None
+    stores: dict[str, Store] = {}
+    # Of equal weights the one that is named first comes first. The default store is the first one that is named.
+    for name in sorted(kinds, key=lambda name: -sections[name].weight):
+        if kinds[name] == "s3":
+            assert open_bucket is not None
+            stores[name] = open_bucket(name, sections[name])
+        else:
+            given = sections[name].filesystem_store_datadir
+            folder = Path(given) if given else Path(settings.stores.directory) / name
+            stores[name] = FileStore(name, folder.absolute(), threads, settings.stores.reserve_free * 1024**2)
+    descriptions = {name: section.store_description for name, section in sections.items() if section.store_description}
+    return Stores(stores, threads, settings.stores.default_backend or next(iter(kinds)), descriptions)
+
+
+def _bucket_opener(threads: Executor) -> Callable[[str, StoreSection], Store]:
+    """What makes stores of kind s3. Only a program that has such a store loads the client. Raises Invalid."""
+    try:
+        from glance_registry.stores.budget import Budget
+        from glance_registry.stores.s3 import S3Store
+        from glance_registry.stores.s3_settings import read_section
+        from glance_registry.stores.s3_upload import SENDING_BYTES
+    except ModuleNotFoundError as error:
+        raise Invalid("A store of kind s3 needs aiobotocore: pip install 'glance-registry[s3]'.") from error
+    sending = Budget(SENDING_BYTES)
+    return lambda name, section: S3Store(name, read_section(name, asdict(section)), threads, sending)
 
 
 def _open_transfers(

@@ -14,6 +14,7 @@ from operator import attrgetter
 from typing import Any, TypeVar, get_origin
 
 from msgspec import Struct, convert
+from msgspec.structs import replace
 
 from glance_registry.model.contract import CLIENTS, CONTRACTS, LOCATION_SCHEMES, USERS
 from glance_registry.model.document import IMAGE_DOCUMENT_BYTES, MAX_IMAGE_DOCUMENT_BYTES
@@ -28,7 +29,7 @@ LIMITS_SECTION = "oslo_limit"
 DEFAULT = "DEFAULT"
 """The group of options without a group."""
 
-STORE_KINDS = ("file",)
+STORE_KINDS = ("file", "s3")
 _STORE_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 _OPTION = "option"
@@ -51,7 +52,8 @@ class Option(Struct, frozen=True, kw_only=True):
 
 def _option(default: T, help_: str, **more: Any) -> T:
     """A field that is an option of the configuration file."""
-    value: T = field(default=default, metadata={_OPTION: Option(help=help_, **more)})
+    option = Option(help=help_, **more)
+    value: T = field(default=default, repr=not option.secret, metadata={_OPTION: option})
     return value
 
 
@@ -123,9 +125,14 @@ class StoresGroup:
 
     enabled: tuple[str, ...] = _option(
         ("local:file",),
-        "The stores, each as NAME:KIND; the first one takes what is uploaded without the name of a store. The kind is"
-        " file: a folder.",
+        "The stores, each as NAME:KIND. The kind is file, a folder, or s3, a bucket; options of the section [NAME] say"
+        " which.",
         old_names=(("DEFAULT", "enabled_backends"),),
+    )
+    default_backend: str = _option(
+        "",
+        "The store that takes what is uploaded without the name of a store; empty: the first one of enabled.",
+        old_names=(("glance_store", "default_backend"),),
     )
     directory: str = _option(
         "glance-registry-images",
@@ -144,8 +151,41 @@ class StoresGroup:
 class StoreSection:
     """`[NAME]`: one store."""
 
-    filesystem_store_datadir: str = ""
-    """Empty: a folder in `[stores] directory` that has the store's name."""
+    store_description: str = _option("", "What users are told of the store, in /v2/info/stores.")
+    weight: int = _option(
+        0,
+        "Bytes that are in several stores are read from the one with the highest weight.",
+        minimum=-1_000_000,
+        maximum=1_000_000,
+    )
+    filesystem_store_datadir: str = _option(
+        "", "For kind file: the folder; empty: a folder in [stores] directory that has the store's name."
+    )
+    s3_store_host: str = _option(
+        "", "For kind s3: where the object store is, as in https://s3.example.com:9000; without https:// it is that."
+    )
+    s3_store_access_key: str = _option("", "For kind s3: the access key.", secret=True)
+    s3_store_secret_key: str = _option("", "For kind s3: the secret key.", secret=True)
+    s3_store_bucket: str = _option("", "For kind s3: the bucket.")
+    s3_store_create_bucket_on_put: bool = _option(False, "For kind s3: make the bucket if it is not there.")
+    s3_store_bucket_url_format: str = _option(
+        "auto",
+        "For kind s3: where URLs have the bucket. path: after the host; virtual: before it; auto: as the host needs.",
+        choices=("auto", "path", "virtual"),
+    )
+    s3_store_region_name: str = _option("", "For kind s3: the region; empty: us-east-1, which most stores take.")
+    s3_store_cacert: str = _option(
+        "", "For kind s3: certificates of authorities that the store's certificate may come from, in PEM form."
+    )
+    s3_store_object_prefix: str = _option(
+        "", "For kind s3: what the keys of objects begin with, as in images/; so a bucket can be shared."
+    )
+    s3_store_large_object_chunk_size: int = _option(
+        8,
+        "For kind s3: MiB of a part of an upload at least; each upload takes so much memory, up to three times.",
+        minimum=5,
+        maximum=512,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -356,7 +396,9 @@ class Setting(Struct, frozen=True, kw_only=True):
         return self.name if self.group == DEFAULT else f"{self.group}.{self.name}"
 
     def value(self, settings: Settings) -> Any:
-        return attrgetter(self.attribute)(settings)
+        if self in SETTINGS:
+            return attrgetter(self.attribute)(settings)
+        return getattr(settings.store_sections.get(self.group, StoreSection()), self.name)
 
 
 def _settings(group: str, struct: type[Any]) -> Iterator[Setting]:
@@ -373,7 +415,13 @@ def _settings(group: str, struct: type[Any]) -> Iterator[Setting]:
 SETTINGS = tuple(_settings(DEFAULT, Settings))
 """Every option, those of `[DEFAULT]` first."""
 
-_GROUPS = {setting.group for setting in SETTINGS} | {KEYSTONE_SECTION, LIMITS_SECTION}
+STORE_SETTINGS = tuple(_settings("NAME", StoreSection))
+"""Every option of the section of a store; the group is the store's name."""
+
+_WITHOUT_EFFECT = ("s3_store_large_object_size", "s3_store_thread_pools")
+"""Options of older files for a store that change nothing here; nobody is warned of them."""
+
+_GROUPS = {setting.group for setting in SETTINGS} | {KEYSTONE_SECTION, "glance_store", LIMITS_SECTION}
 
 
 class Loaded(Struct, frozen=True):
@@ -407,7 +455,8 @@ def load(files: Sequence[str] = (), flags: Mapping[str, Any] | None = None) -> L
         raise Invalid("The settings cannot be used: in a value '$' names an option; write '$$' for a dollar.") from None
     except (cfg.Error, ValueError, OSError) as error:
         raise Invalid(f"The settings cannot be used: {str(error).strip()}") from None
-    sources = {setting.attribute: _source(config, setting) for setting in SETTINGS}
+    shown = (*SETTINGS, *store_settings(values["stores"]["enabled"]))
+    sources = {setting.attribute: _source(config, setting) for setting in shown}
     settings = convert({**values, "store_sections": sections, "config_files": tuple(files)}, Settings)
     return Loaded(settings, sources, _unknown_options(cfg, files, settings))
 
@@ -427,12 +476,19 @@ def store_kinds(enabled: Sequence[str]) -> dict[str, str]:
     return kinds
 
 
-def _store_sections(cfg: Any, config: Any, enabled: Sequence[str]) -> dict[str, dict[str, str]]:
-    sections = {}
-    for name in store_kinds(enabled):
-        config.register_opt(cfg.StrOpt("filesystem_store_datadir", default=""), group=name)
-        if config[name].filesystem_store_datadir:
-            sections[name] = {"filesystem_store_datadir": config[name].filesystem_store_datadir}
+def store_settings(enabled: Sequence[str]) -> list[Setting]:
+    """The settings of the stores' sections, each with the store's name as its group."""
+    return [replace(setting, group=name) for name in store_kinds(enabled) for setting in STORE_SETTINGS]
+
+
+def _store_sections(cfg: Any, config: Any, enabled: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """What the sections of stores say, without those that say nothing."""
+    sections: dict[str, dict[str, Any]] = {}
+    for setting in store_settings(enabled):
+        config.register_opt(_oslo_option(cfg, setting), group=setting.group)
+        value = _value(config, setting)
+        if value != setting.default:
+            sections.setdefault(setting.group, {})[setting.name] = value
     return sections
 
 
@@ -486,7 +542,8 @@ def _source(config: Any, setting: Setting) -> str:
 
 def _unknown_options(cfg: Any, files: Sequence[str], settings: Settings) -> list[str]:
     known = {(setting.group, setting.name) for setting in SETTINGS}
-    known |= {(name, "filesystem_store_datadir") for name in store_kinds(settings.stores.enabled)}
+    for name in store_kinds(settings.stores.enabled):
+        known |= {(name, option) for option in (*(setting.name for setting in STORE_SETTINGS), *_WITHOUT_EFFECT)}
     known |= {old for setting in SETTINGS for old in setting.option.old_names}
     unknown = []
     elsewhere = {KEYSTONE_SECTION} if settings.identity.mode == "keystone" else set()
@@ -509,6 +566,8 @@ def masked(setting: Setting, value: Any) -> Any:
     """A setting's value, as it may be shown: in a secret one, asterisks replace the password."""
     if not setting.option.secret:
         return value
+    if setting.group != "database":
+        return "***" if value else ""
     # A password may hold any character, also those that should have been encoded: it ends at the last "@" of them.
     named = re.sub(r"(?i)(?<=[?&]password=)[^&]*", "***", str(value))
     return re.sub(r"(?<=://)([^:@]*):.*@", r"\1:***@", named)

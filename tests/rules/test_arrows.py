@@ -38,6 +38,9 @@ AT_HOME = {
     "prometheus_client": ("api",),
     "click": ("cli",),
     "rich": ("cli",),
+    "aiobotocore": ("stores.s3_client",),
+    "botocore": ("stores.s3", "stores.s3_client"),
+    "aiohttp": ("stores.s3_client",),
 }
 
 # A model that imports one of these reads a clock, a die, a file or a socket.

@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from glance_registry.settings import SETTINGS
+from glance_registry.settings import SETTINGS, STORE_SETTINGS
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -44,10 +44,10 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_settings_that_a_page_names_exist(page: Path) -> None:
-    known = {f"[{setting.group}] {setting.name}" for setting in SETTINGS}
+    known = {f"[{setting.group}] {setting.name}" for setting in (*SETTINGS, *STORE_SETTINGS)}
     known |= {f"[{group}] {name}" for setting in SETTINGS for group, name in setting.option.old_names}
 
-    named = set(re.findall(r"`(\[[a-zA-Z]+\] [a-z_]+)", page.read_text()))
+    named = set(re.findall(r"`(\[[a-zA-Z]+\] [a-z0-9_]+)", page.read_text()))
 
     assert named <= known
 

@@ -121,6 +121,54 @@ def test_an_upload_that_is_cancelled_while_it_writes_leaves_nothing(store: FileS
     assert [path for path in (tmp_path / "images").rglob("*") if path.is_file()] == []
 
 
+def test_an_upload_that_is_suspended_while_it_writes_drops_what_was_not_taken(store: FileStore) -> None:
+    async def conversation() -> bytes:
+        key = uuid4().hex
+        before = open_files()
+        upload = await store.create(key)
+        await upload.write(b"taken")
+        writing = asyncio.create_task(upload.write(b"j" * CHUNK_BYTES))
+        await asyncio.sleep(0)
+        writing.cancel()
+        await asyncio.gather(writing, return_exceptions=True)
+        assert await upload.suspend() == 5
+        assert open_files() == before
+        upload = await store.resume(key)
+        assert upload.size == 5
+        await upload.write(b" and more")
+        await upload.commit()
+        assert open_files() == before
+        return await read(store, key, 0, 14)
+
+    assert run(conversation()) == b"taken and more"
+
+
+def test_an_upload_that_finds_the_disk_full_keeps_what_was_taken(
+    store: FileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pwrite = os.pwrite
+    left = 2 * CHUNK_BYTES + 10
+
+    def fill(descriptor: int, data: memoryview, offset: int) -> int:
+        if offset >= left:
+            raise OSError(errno.ENOSPC, "")
+        return pwrite(descriptor, data[: left - offset], offset)
+
+    async def conversation() -> int:
+        key = uuid4().hex
+        upload = await store.create(key)
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "pwrite", fill)
+            for _ in range(2):
+                await upload.write(b"f" * CHUNK_BYTES)
+            with pytest.raises(StoreFull):
+                await upload.write(b"f" * CHUNK_BYTES)
+            assert await upload.suspend() == 2 * CHUNK_BYTES
+        return (await store.resume(key)).size
+
+    assert run(conversation()) == 2 * CHUNK_BYTES
+
+
 def test_room_is_left_on_the_disk(tmp_path: Path, threads: ThreadPoolExecutor) -> None:
     free = os.statvfs(tmp_path).f_bavail * os.statvfs(tmp_path).f_frsize
     full = FileStore("local", tmp_path, threads, reserve_free=free + 10**12)

@@ -8,11 +8,14 @@ from glance_registry.api.patience import Stopping
 from glance_registry.api.request import Registry
 from glance_registry.catalogue.causes import Database
 from glance_registry.catalogue.outages import Outages
-from glance_registry.model.errors import IdentityUnavailable, LimitsUnavailable, RegistryError
+from glance_registry.model.errors import IdentityUnavailable, LimitsUnavailable, RegistryError, StoreUnavailable
 from glance_registry.transfer.unified_limits import LIMITS
 
 IDENTITY, CALLERS = "identity", "callers"
 """Kinds of outages: Keystone does not answer; too many callers, or no list of them."""
+
+BYTES = "/file"
+"""What the path of a download ends with."""
 
 _NOWHERE = Database("")
 
@@ -38,6 +41,10 @@ class Failures:
         if isinstance(error, IdentityUnavailable):
             cause = _NOWHERE.cause(error)
             kind = IDENTITY if error.__cause__ is not None else CALLERS
+        elif isinstance(error, StoreUnavailable):
+            # Metadata may be served all the time: only what moves bytes tells that stores work again.
+            cause, kind = _NOWHERE.cause(error), _kind_of_bytes(route)
+            fields["store"] = error.store
         elif isinstance(error, LimitsUnavailable):
             cause, kind = _NOWHERE.cause(error), LIMITS
         else:
@@ -51,10 +58,16 @@ class Failures:
         if not self._outages.is_open:
             return
         kind = _kind(route)
+        if route.takes_bytes or route.path.endswith(BYTES):
+            self._outages.worked(_kind_of_bytes(route), since)
         for working in ("read", "write") if kind == "write" else (kind,):
             self._outages.worked(working, since)
         if route.access is not Access.OPEN:
             self._outages.worked(CALLERS, since)
+
+
+def _kind_of_bytes(route: Route) -> str:
+    return "download" if route.method in SAFE else "upload"
 
 
 def _kind(route: Route) -> str:

@@ -7,7 +7,7 @@ import click
 
 from glance_registry.cli.options import load_settings, setting_options
 from glance_registry.cli.output import print_json, print_table
-from glance_registry.settings import SETTINGS, masked
+from glance_registry.settings import SETTINGS, masked, store_settings
 
 _COLUMNS = ("setting", "value", "default", "from")
 
@@ -25,7 +25,7 @@ def config(as_json: bool) -> None:
             masked(setting, setting.default),
             loaded.sources[setting.attribute],
         )
-        for setting in SETTINGS
+        for setting in (*SETTINGS, *store_settings(loaded.settings.stores.enabled))
     ]
     if as_json:
         print_json([dict(zip(_COLUMNS, row, strict=True)) for row in rows])

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
-from glance_registry.model.errors import Invalid, StoreUnavailable
+from glance_registry.model.errors import Invalid, RegistryError, StoreUnavailable
 
 CHUNK_BYTES = 1_048_576
 """Of one write and of one read: large enough that a switch of threads costs little beside it."""
@@ -33,6 +33,10 @@ class StoredObject(NamedTuple):
 class Upload(Protocol):
     """An object that is being written. Nobody can read it until `commit` has returned."""
 
+    @property
+    def size(self) -> int:
+        """How many bytes were taken so far."""
+
     async def write(self, data: bytes) -> None:
         """Append bytes. Raises StoreFull or StoreUnavailable; then only `abort` may follow."""
 
@@ -41,6 +45,13 @@ class Upload(Protocol):
 
     async def abort(self) -> None:
         """Remove what was written, unless it was committed. Raises nothing: the reaper removes what is left."""
+
+    async def suspend(self) -> int:
+        """Make durable what can be kept, and let go of files and connections; how many bytes are kept.
+
+        `Store.resume` goes on with the object. A store that writes in parts may drop an unfinished part. May follow a
+        write that failed or was cancelled. Raises StoreFull or StoreUnavailable; `resume` then tells what is kept.
+        """
 
 
 class Store(Protocol):
@@ -54,8 +65,16 @@ class Store(Protocol):
     def prepare(self) -> None:
         """Look at the start of the program whether the store can be used. Raises Invalid."""
 
-    async def create(self, key: str) -> Upload:
-        """Begin an object. Raises StoreFull when there is no room."""
+    async def create(self, key: str, announced: int = 0) -> Upload:
+        """Begin an object; `announced` is its size in bytes, 0 when nobody knows. Raises StoreFull."""
+
+    async def resume(self, key: str) -> Upload:
+        """Go on with an object that was begun; its `size` is what the store has of it.
+
+        It was suspended, or its process died. If it was committed, which a process that died could not write down, it
+        may only be committed again. The caller makes sure that nobody else writes. Raises ObjectMissing when nothing
+        was begun.
+        """
 
     def url(self, key: str) -> str:
         """Where others who can reach the store find the object; without secrets."""
@@ -94,3 +113,9 @@ def check_key(key: str) -> str:
     if not _KEY.fullmatch(key):
         raise Invalid("A key of a store has 32 hexadecimal digits.")
     return key
+
+
+def cause_of(error: RegistryError) -> str:
+    """Why a store failed, for the log and the command line, never for clients."""
+    cause = error.__cause__
+    return (str(cause) or type(cause).__name__ if cause is not None else str(error)).rstrip(".")

@@ -10,12 +10,24 @@ from glance_registry.stores.base import Store
 
 
 class Stores:
-    """The stores that the settings name. The first one takes what no store is named for."""
+    """The stores that the settings name, in the order in which bytes are looked for."""
 
-    def __init__(self, stores: Mapping[str, Store], threads: ThreadPoolExecutor) -> None:
+    def __init__(
+        self,
+        stores: Mapping[str, Store],
+        threads: ThreadPoolExecutor,
+        default: str = "",
+        descriptions: Mapping[str, str] | None = None,
+    ) -> None:
+        """`default`: the store that takes what no store is named for, else the first one. `descriptions`: for users.
+
+        Raises Invalid when there is no store of that name.
+        """
         self.by_name = dict(stores)
         self.threads = threads
-        self.default = next(iter(self.by_name))
+        self.descriptions = descriptions or {}
+        self.default = default or next(iter(self.by_name))
+        self.find(self.default)
 
     def find(self, name: str | None) -> Store:
         """The store of that name; without one, the default. Raises Invalid when there is no such store."""

@@ -65,12 +65,20 @@ class FileStore:
         except OSError as error:
             raise Invalid(f"Store '{self.name}' cannot use the folder {self._folder}: {error.strerror}.") from error
 
-    async def create(self, key: str) -> Upload:
+    async def create(self, key: str, announced: int = 0) -> Upload:  # noqa: ARG002 - as every store
         check_key(key)
         await self.run(self.check_room, CHUNK_BYTES)
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
         descriptor = await self._opened(os.open, self.incoming(key), flags, 0o640)
         return _FileUpload(self, key, descriptor)
+
+    async def resume(self, key: str) -> Upload:
+        path, committed = self.incoming(key), False
+        try:
+            descriptor = await self._opened(os.open, path, os.O_WRONLY | os.O_CLOEXEC)
+        except ObjectMissing:
+            descriptor, committed = await self._opened(os.open, self.path(key), os.O_RDONLY | os.O_CLOEXEC), True
+        return _FileUpload(self, key, descriptor, os.fstat(descriptor).st_size, committed=committed)
 
     def url(self, key: str) -> str:
         return self.path(key).as_uri()
@@ -142,6 +150,10 @@ class FileStore:
         if found.f_bavail * found.f_frsize - wanted < self._reserve_free:
             raise StoreFull(self.name)
 
+    def sync_incoming(self) -> None:
+        """In a thread: an object that was begun is there after a power failure."""
+        _sync(self._folder / "incoming")
+
     def commit(self, key: str, descriptor: int) -> None:
         """In a thread."""
         os.fsync(descriptor)
@@ -151,7 +163,7 @@ class FileStore:
             _sync(path.parent.parent)
         self.incoming(key).rename(path)
         _sync(path.parent)
-        _sync(self._folder / "incoming")
+        self.sync_incoming()
 
     async def _opened(self, function: Callable[..., int], *args: object) -> int:
         """Open a file in a thread. If the caller is cancelled, the file is closed as soon as it is open."""
@@ -229,39 +241,63 @@ class FileStore:
 class _FileUpload:
     """One file in `incoming`."""
 
-    def __init__(self, store: FileStore, key: str, descriptor: int) -> None:
+    def __init__(self, store: FileStore, key: str, descriptor: int, size: int = 0, *, committed: bool = False) -> None:
         self._store = store
         self._key = key
         self._descriptor = descriptor
-        self._size = 0
-        self._started = 0
+        self._size = size
+        self._started = size
         """Up to here the disk was told to begin writing."""
-        self._committed = False
+        self._committed = committed
         self._running: asyncio.Future[None] | None = None
+
+    @property
+    def size(self) -> int:
+        return self._size
 
     async def write(self, data: bytes) -> None:
         await self._run(self._write, data)
         self._size += len(data)
 
     async def commit(self) -> None:
+        if self._committed:
+            self._close()
+            return
         await self._run(self._commit)
         self._committed = True
 
     async def abort(self) -> None:
         """Also when a write or the commit was cancelled: its thread may still be at it."""
-        if self._running is not None and not self._running.done():
-            with suppress(Exception):
-                await self._running
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        await self._finish_running()
+        self._close()
         if not self._committed:
             with suppress(RegistryError):
                 await self._store.delete(self._key)
 
+    async def suspend(self) -> int:
+        await self._finish_running()
+        try:
+            if self._descriptor >= 0 and not self._committed:
+                await self._run(self._sync)
+        finally:
+            await self._finish_running()
+            self._close()
+        return self._size
+
     async def _run(self, function: Callable[..., None], *args: object) -> None:
         self._running = asyncio.ensure_future(self._store.run(function, *args))
         await asyncio.shield(self._running)
+
+    async def _finish_running(self) -> None:
+        """Wait for the thread of a call that was cancelled."""
+        if self._running is not None and not self._running.done():
+            with suppress(Exception):
+                await self._running
+
+    def _close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
     def _write(self, data: bytes) -> None:
         self._store.check_room(len(data))
@@ -276,11 +312,16 @@ class _FileUpload:
             os.posix_fadvise(self._descriptor, self._started, written - self._started, os.POSIX_FADV_DONTNEED)
             self._started = written
 
+    def _sync(self) -> None:
+        # The last block may be a hole, and a write that failed may have left a part of its bytes.
+        os.ftruncate(self._descriptor, self._size)
+        os.fsync(self._descriptor)
+        self._store.sync_incoming()
+
     def _commit(self) -> None:
         os.ftruncate(self._descriptor, self._size)  # The last block may be a hole.
         self._store.commit(self._key, self._descriptor)
-        os.close(self._descriptor)
-        self._descriptor = -1
+        self._close()
 
 
 def _close_result(opened: "asyncio.Future[int]") -> None:

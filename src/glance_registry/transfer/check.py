@@ -18,7 +18,7 @@ from glance_registry.catalogue import blobs
 from glance_registry.catalogue.base import Catalogue
 from glance_registry.catalogue.blobs import StoredCopy
 from glance_registry.model.errors import Invalid, RegistryError, StoreUnavailable
-from glance_registry.stores.base import ObjectMissing, Store, StoredObject, check_key
+from glance_registry.stores.base import ObjectMissing, Store, StoredObject, cause_of, check_key
 from glance_registry.stores.by_name import Stores
 
 GRACE = timedelta(hours=1)
@@ -154,7 +154,7 @@ class _Check:
             self._failures[copy.store] += 1
             if self._failures[copy.store] == MAX_FAILURES:
                 return "The store failed too often; what else it has was not compared."
-            return f"The object cannot be read: {_cause(error)}."
+            return f"The object cannot be read: {cause_of(error)}."
         except Invalid:
             return "The key is none that this program makes."
 
@@ -166,7 +166,7 @@ class _Check:
                 self._outcome.size += sum(found.size for found in batch)
                 await self._check_batch(store, batch, is_known=is_known)
         except StoreUnavailable as error:
-            self._fault(Fault(store.name, f"The store cannot be listed: {_cause(error)}."))
+            self._fault(Fault(store.name, f"The store cannot be listed: {cause_of(error)}."))
 
     async def _check_batch(self, store: Store, batch: Sequence[StoredObject], *, is_known: bool) -> None:
         old = {}
@@ -207,7 +207,7 @@ class _Check:
         try:
             await store.delete(found.key)
         except RegistryError as error:
-            self._fault(Fault(store.name, f"{sentence}, and it was not removed: {_cause(error)}.", found.key))
+            self._fault(Fault(store.name, f"{sentence}, and it was not removed: {cause_of(error)}.", found.key))
         else:
             self._fault(Fault(store.name, f"{sentence}; it was removed.", found.key, removed=True))
 
@@ -243,9 +243,3 @@ def _is_key(key: str) -> bool:
     except Invalid:
         return False
     return True
-
-
-def _cause(error: RegistryError) -> str:
-    """Why, for the operator who runs the check."""
-    cause = error.__cause__
-    return (str(cause) or type(cause).__name__ if cause is not None else str(error)).rstrip(".")

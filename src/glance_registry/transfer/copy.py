@@ -51,7 +51,7 @@ async def _write(transfers: Transfers, sources: list[StoredCopy], target: Store,
     for source in sources:
         if source.store not in transfers.stores.by_name:
             continue
-        sink = await target.create(key)
+        sink = await target.create(key, source.size)
         try:
             size = 0
             async for chunk in _verified(transfers, source):

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 from glance_registry.catalogue import blobs
 from glance_registry.model.errors import StoreUnavailable
 from glance_registry.model.image import Image
+from glance_registry.stores.base import cause_of
 from glance_registry.transfer.counts import downloading
 from glance_registry.transfer.upload import Transfers
 
@@ -33,7 +34,8 @@ async def open_bytes(
         try:
             first = await anext(following, b"")
         except StoreUnavailable as failed:
-            log.error("a store failed", extra={"fields": {"store": name, "image_id": image.id, "cause": str(failed)}})
+            fields = {"store": name, "image_id": image.id, "message": str(failed), "cause": cause_of(failed)}
+            log.error("a store failed", extra={"fields": fields})
             error = failed
         else:
             return first, downloading(len(first), following, name, transfers.counts)

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from glance_registry.catalogue import blobs, uploads
 from glance_registry.model.errors import RegistryError
+from glance_registry.stores.base import cause_of
 from glance_registry.transfer.counts import IMAGES_RELEASED, OBJECTS_REMOVED, UPLOADS_EXPIRED
 from glance_registry.transfer.upload import Transfers
 
@@ -72,7 +73,7 @@ async def sweep(transfers: Transfers) -> int:
                 await transfers.stores.find(removal.store).delete(removal.key)
                 gone.append(removal.key)
             except RegistryError as error:
-                fields = {"store": removal.store, "key": removal.key, "cause": str(error)}
+                fields = {"store": removal.store, "key": removal.key, "cause": cause_of(error)}
                 log.warning("an object was not removed; tried again later", extra={"fields": fields})
         if gone:
             await transfers.catalogue.write(blobs.removed, gone)

@@ -215,7 +215,7 @@ class _Running:
             require_match=self._transfers.require_image_format_match,
         )
         digests = Digests(self._transfers.hash_algorithm, self._transfers.threads, inspection.look)
-        sink = await store.create(self.id)
+        sink = await store.create(self.id, self._announced)
         try:
             await self._stream(body, sink, digests, store.name)
             if self._announced and self._size != self._announced:

@@ -71,9 +71,13 @@ async def show_import_methods(request: Request) -> Answer:  # noqa: ARG001 - the
 async def list_stores(request: Request) -> Answer:
     """The stores in which images can have their bytes."""
     stores = request.registry.transfers.stores
-    # Compat: clients expect the text, as others answer.
-    default = {stores.default: {"default": "true"}}
-    return json_answer({"stores": [{"id": name, **default.get(name, {})} for name in stores.by_name]})
+    shown = []
+    for name in stores.by_name:
+        described = {"description": stores.descriptions[name]} if name in stores.descriptions else {}
+        # Compat: clients expect the text, as others answer.
+        default = {"default": "true"} if name == stores.default else {}
+        shown.append({"id": name, **described, **default})
+    return json_answer({"stores": shown})
 
 
 async def show_usage(request: Request) -> Answer:
