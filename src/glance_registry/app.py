@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from pathlib import Path
 from uuid import uuid4
@@ -150,6 +150,7 @@ def _open_transfers(
         hash_algorithm=images.hash,
         require_image_format_match=images.require_image_format_match,
         image_size_cap=limits.image_size_cap,
+        upload_expiry=timedelta(seconds=limits.upload_expiry),
         limits=_owner_limits(limits),
         unified_limits=unified,
     )

@@ -103,6 +103,13 @@ class LimitsGroup:
     uploads_per_owner: int = _option(
         16, "Uploads that one project may have under way. 0: no limit.", minimum=0, maximum=1_000_000
     )
+    upload_expiry: int = _option(
+        86_400,
+        "Seconds after its last byte that an upload which can go on after a break is kept; then its image is queued"
+        " again.",
+        minimum=60,
+        maximum=31_536_000,
+    )
     use_keystone_limits: bool = _option(
         False,
         "Ask Keystone for the limits of projects (unified limits, section oslo_limit): image_count_total,"

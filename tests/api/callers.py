@@ -14,12 +14,14 @@ from tests.options import change_settings, make_settings
 
 from glance_registry.api.v2.file import BYTES
 from glance_registry.api.v2.patch import MEDIA_TYPES
+from glance_registry.api.v2.uploads import PARTIAL
 from glance_registry.catalogue import images
 from glance_registry.model.access import ANYONE_IS_ADMIN
 from glance_registry.model.image import COMMUNITY, PUBLIC, SHARED, Image, Location
 from glance_registry.model.member import Member
 
 PATCH = list(MEDIA_TYPES)[-1]
+LAST_PIECE = {"Content-Type": PARTIAL, "Upload-Offset": "0", "Upload-Complete": "?1"}
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 IMAGE = Image(id="", name="i", owner="owner", created_at=NOW, updated_at=NOW, locations=(Location("a://b", id=1),))
 OF_BYTES = ("size", "checksum", "os_hash_algo", "os_hash_value", "blob_number", "stores")
@@ -55,15 +57,19 @@ Rows = dict[tuple[str, str, str], dict[str, str]]
 
 
 def read_table(table: str) -> Rows:
-    """Paths are those of the route table, with <I> for {image_id}, <M> for {member_id}, <T> for {tag}."""
+    """Paths are those of the route table: <I>, <M>, <T> and <U> stand for ids of images and members, tags, uploads."""
     heading, *lines = (line.split() for line in table.splitlines() if line)
     assert heading == list(CALLERS)
     return {
-        (method, path.replace("<I>", "{image_id}").replace("<M>", "{member_id}").replace("<T>", "{tag}"), kind): dict(
-            zip(heading, wanted, strict=True)
-        )
+        (method, _with_names(path), kind): dict(zip(heading, wanted, strict=True))
         for method, path, kind, *wanted in lines
     }
+
+
+def _with_names(path: str) -> str:
+    for short, name in (("<I>", "image_id"), ("<M>", "member_id"), ("<T>", "tag"), ("<U>", "upload_id")):
+        path = path.replace(short, f"{{{name}}}")
+    return path
 
 
 class Registry:
@@ -76,6 +82,7 @@ class Registry:
             registry__contract="queens",
             registry__clients="api_servers",
             api_limit_max=10_000,
+            limits__uploads_per_owner=0,
             stores__directory=self._stores.name,
         )
         trusting = change_settings(opened, identity__mode="context")
@@ -89,6 +96,8 @@ class Registry:
         client = {"none": self._open, "forger": self._untrusted}.get(who, self._trusted)
         query = "?limit=10000" if path in ("/images", "/images/detail", "/v2/images") else ""
         headers = CALLERS[who] | ({"Content-Type": PATCH} if method == "PATCH" else {})
+        if isinstance(body, bytes) and method == "PATCH":
+            return client.request(method, path, headers={**headers, **LAST_PIECE}, content=body)
         if isinstance(body, bytes):
             return client.request(method, path, headers={**headers, "Content-Type": BYTES}, content=body)
         return client.request(method, path + query, headers=headers, json=body)
@@ -102,6 +111,12 @@ class Registry:
             image = self._open.operate(images.get, image_id, ANYONE_IS_ADMIN)
             self._stored = {name: getattr(image, name) for name in OF_BYTES}
         return self._stored
+
+    def begin_upload(self, image_id: str) -> str:
+        """The id of a new upload that goes on after breaks."""
+        answer = self.send("none", "POST", f"/v2/images/{image_id}/uploads")
+        assert answer.status_code == 201, answer.text
+        return answer.headers["location"].rpartition("/")[2]
 
     def insert(self, kind: Mapping[str, Any], **more: Any) -> dict[str, str]:
         """An image of this kind for each caller; their ids."""

@@ -454,3 +454,54 @@ def test_a_bucket_that_cannot_be_listed_is_a_fault(
     assert code == 1
     assert "store cold: The store cannot be listed: An error occurred (InternalError)" in output
     assert section.s3_store_secret_key not in output
+
+
+PARTIAL = "application/partial-upload"
+
+
+def append(client: Client, location: str, offset: int, content: Any, *, last: bool = False) -> httpx.Response:
+    headers = {"content-type": PARTIAL, "upload-offset": str(offset), "upload-complete": f"?{last:d}"}
+    return client.request("PATCH", location, content=content, headers=headers)
+
+
+def test_an_upload_goes_on_after_breaks_and_a_restart(settings: Settings, clock: Clock) -> None:
+    """The pieces begin and end in the middle of parts."""
+    first = Client(settings, now=clock)
+    image_id = first.register()["id"]
+    location = first.request("POST", f"/v2/images/{image_id}/uploads").headers["location"]
+
+    async def breaking() -> AsyncIterator[bytes]:
+        yield DATA[3 * MIB : 9 * MIB]
+        raise httpx.ReadError("The client has gone.")
+
+    assert append(first, location, 0, DATA[: 3 * MIB]).headers["upload-offset"] == str(3 * MIB)
+    with suppress(httpx.ReadError):
+        append(first, location, 3 * MIB, breaking())
+    first.close()
+
+    second = Client(settings, now=clock)
+    clock.now += timedelta(minutes=1)  # If the first one still held it.
+    offset = int(second.request("HEAD", location).headers["upload-offset"])
+    assert 3 * MIB <= offset <= 9 * MIB
+    done = append(second, location, offset, DATA[offset:], last=True)
+
+    assert (done.status_code, done.headers["upload-complete"]) == (204, "?1")
+    shown = second.get(f"/v2/images/{image_id}").json()
+    assert (shown["status"], shown["os_hash_value"]) == ("active", hashlib.sha512(DATA).hexdigest())
+    assert second.get(f"/v2/images/{image_id}/file").content == DATA
+    second.close()
+
+
+def test_an_upload_waits_for_a_store_that_is_down(client: Client, proxy: FaultyS3) -> None:
+    image_id = client.register()["id"]
+    location = client.request("POST", f"/v2/images/{image_id}/uploads").headers["location"]
+    append(client, location, 0, DATA[: 6 * MIB])
+    proxy.stop()
+
+    assert append(client, location, 6 * MIB, DATA[6 * MIB :], last=True).status_code == 503
+    assert status(client, image_id) == "saving"
+    proxy.start()
+
+    offset = int(client.request("HEAD", location).headers["upload-offset"])
+    assert append(client, location, offset, DATA[offset:], last=True).status_code == 204
+    assert client.get(f"/v2/images/{image_id}/file").content == DATA

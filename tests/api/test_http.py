@@ -14,6 +14,7 @@ from tests.conftest import Client, PostgreSQL
 from tests.options import make_settings
 from tests.raw import Body, Header, RawAnswer, ask
 
+from glance_registry.api.dialect import Described
 from glance_registry.api.request import MAX_DRAINED_BYTES
 from glance_registry.api.routes import ROUTES, Route
 
@@ -24,11 +25,18 @@ MEBIBYTE = 1_048_576
 WITH_BODY = [route for route in ROUTES if route.takes is not None and not route.takes_bytes]
 """Those whose body is read as a whole. The bytes of an image are not: tests/api/v2/test_v2_file.py."""
 WITH_BYTES = [route for route in ROUTES if route.takes_bytes]
-OCTETS = (b"content-type", b"application/octet-stream")
+OF_A_PIECE = [(b"upload-offset", b"0"), (b"upload-complete", b"?0")]
+
+
+def of_bytes(route: Route) -> list[Header]:
+    """The headers with which a route takes bytes."""
+    assert isinstance(route.takes, Described)
+    assert isinstance(route.takes.media_type, str)
+    return [(b"content-type", route.takes.media_type.encode()), *OF_A_PIECE]
 
 
 def filled(path: str) -> str:
-    return path.replace("{image_id}", "one").replace("{member_id}", "somebody")
+    return path.replace("{image_id}", "one").replace("{member_id}", "somebody").replace("{upload_id}", "0" * 32)
 
 
 def allowed(path: str) -> set[str]:
@@ -111,16 +119,18 @@ def test_a_body_that_says_it_is_too_large_is_refused_before_it_is_read(client: C
 
 
 @pytest.mark.parametrize("route", WITH_BYTES, ids=name_of)
-@pytest.mark.parametrize("content_type", [b"text/plain", b"application/octet-stream"])
+@pytest.mark.parametrize("content_type", [b"text/plain", None], ids=["another type", "the right type"])
 def test_of_bytes_that_are_refused_no_more_is_read_than_a_client_must_send_to_see_why(
-    sqlite_client: Client, route: Route, content_type: bytes
+    sqlite_client: Client, route: Route, content_type: bytes | None
 ) -> None:
     sqlite_client.add(id="one")  # It is active.
     body = Body(itertools.repeat(b" " * 10_000, 3_000))
 
-    answer = ask(sqlite_client, route.method, filled(route.path), body=body, headers=[(b"content-type", content_type)])
+    headers = [(b"content-type", content_type)] if content_type else of_bytes(route)
+    answer = ask(sqlite_client, route.method, filled(route.path), body=body, headers=headers)
 
-    assert answer.status == (415 if content_type == b"text/plain" else 409)
+    # The image has no such upload; and who sends a file is told that the image is active.
+    assert answer.status == (415 if content_type else 404 if "{upload_id}" in route.path else 409)
     assert MAX_DRAINED_BYTES < body.taken <= MAX_DRAINED_BYTES + 10_000
 
 
@@ -349,8 +359,11 @@ def test_a_body_that_does_not_come_to_its_end_is_408(sqlite_database: str, route
 def test_bytes_that_do_not_come_to_their_end_are_408(sqlite_database: str, route: Route) -> None:
     client = Client(make_settings(sqlite_database, limits__request_timeout=0.05))  # type: ignore[arg-type]
     client.register(id="one")
+    path = filled(route.path)
+    if "{upload_id}" in route.path:
+        path = client.post("/v2/images/one/uploads", None).headers["location"]
     try:
-        answer = ask(client, route.method, filled(route.path), headers=[OCTETS], body=Stalled([b"{"]))
+        answer = ask(client, route.method, path, headers=of_bytes(route), body=Stalled([b"{"]))
     finally:
         client.close()
 

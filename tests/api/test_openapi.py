@@ -28,7 +28,7 @@ from tests.speeds import scaled
 from glance_registry.api.dialect import Described
 from glance_registry.api.openapi import describe
 from glance_registry.api.routes import DIALECTS, ROUTES, Access, Route
-from glance_registry.api.v2.routes import PATCH
+from glance_registry.api.v2.routes import PATCH, PIECE
 from glance_registry.app import build, open_stores
 
 DOCUMENT: dict[str, Any] = json.loads(describe(DIALECTS))
@@ -42,6 +42,7 @@ CHECKS = [
 ]
 # What a PATCH sends is JSON under a name of its own.
 schemathesis.serializer.alias(PATCH.media_type, "application/json")
+schemathesis.serializer.alias(PIECE.media_type, "application/octet-stream")
 LABELS = [f"{route.method} {route.path}" for route in ROUTES if route.path != "/openapi.json"]
 
 
@@ -222,7 +223,7 @@ def test_every_type_of_the_document_is_described_and_used() -> None:
 def test_the_refusals_of_an_identity_mode_are_in_the_document(sqlite_database: str, route: Route, times: int) -> None:
     trusted = ("192.0.2.1",) if times == 1 else ("127.0.0.1",)
     client = Client(make_settings(sqlite_database, identity__mode="context", identity__trusted_addresses=trusted))
-    path = route.path.replace("{image_id}", ID).replace("{member_id}", "somebody")
+    path = route.path.replace("{image_id}", ID).replace("{member_id}", "somebody").replace("{upload_id}", "0" * 32)
 
     answer = ask(client, route.method, path, headers=[(b"x-identity-status", b"Confirmed")] * times)
     client.close()

@@ -18,6 +18,8 @@ from glance_registry.model.errors import (
     TooLarge,
     Unauthorized,
     Unavailable,
+    UploadBusy,
+    WrongOffset,
 )
 
 
@@ -119,12 +121,14 @@ def error_headers(error: RegistryError) -> list[Header]:
         headers.append((b"accept-patch", ", ".join(error.accepted).encode()))
     if isinstance(error, Unauthorized) and error.challenge:
         headers.append((b"www-authenticate", error.challenge.encode()))
+    if isinstance(error, WrongOffset):
+        headers.append((b"upload-offset", str(error.offset).encode()))
     if isinstance(error, RangeNotSatisfiable):
         headers.append((b"content-range", f"bytes */{error.size}".encode()))
     if isinstance(error, RequestTimeout):
         # RFC 9110, section 15.5.9: "the server SHOULD send the "close" connection option".
         headers.append((b"connection", b"close"))
-    if isinstance(error, TooManyAttempts):
+    if isinstance(error, TooManyAttempts | UploadBusy):
         headers.append((b"retry-after", str(error.seconds).encode()))
     if status_of(error) is HTTPStatus.SERVICE_UNAVAILABLE:
         headers.append((b"retry-after", str(RETRY_AFTER_SECONDS).encode()))

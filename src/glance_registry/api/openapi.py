@@ -17,6 +17,7 @@ _ERRORS = {
     "403": "The caller may not do this.",
     "404": "There is no such image.",
     "409": "The request contradicts what the catalogue holds.",
+    "410": "What the request was about was removed while it ran.",
     "412": "The image, or the membership, is another than If-Match names.",
     "413": "The body is too large.",
     "415": "The body's Content-Type is not understood; Accept-Patch says which are.",
@@ -30,8 +31,8 @@ _BY_IDENTITY = ("401", "403", "429")
 _BY_METHOD = {
     "GET": ("400", "403", "404"),
     "POST": ("400", "403", "404", "409", "412", "413", "507"),
-    "PUT": ("400", "403", "404", "409", "412", "413", "415", "507"),
-    "PATCH": ("400", "403", "404", "409", "412", "413", "415", "507"),
+    "PUT": ("400", "403", "404", "409", "410", "412", "413", "415", "507"),
+    "PATCH": ("400", "403", "404", "409", "410", "412", "413", "415", "507"),
     "DELETE": ("400", "403", "404", "409", "412", "507"),
 }
 

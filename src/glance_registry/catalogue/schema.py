@@ -19,7 +19,7 @@ from glance_registry.catalogue.sqlite.recovery import check_log, check_not_half_
 from glance_registry.catalogue.tables import metadata
 from glance_registry.model.errors import Conflict
 
-HEAD = "0009"
+HEAD = "0010"
 """The newest step in migrations/versions."""
 
 COMPATIBLE_SINCE = "0004"

@@ -161,6 +161,15 @@ uploads = Table(
     Column("reserved", BigInteger, nullable=False),
     # Who writes renews this; after it the image is queued again.
     Column("expires_at", BigInteger, nullable=False),
+    # The rest is null unless the upload may go on after a break. The size of the whole image, if the client says it.
+    Column("resumable", Boolean),
+    Column("length", BigInteger),
+    # What the store has of it. Null while a request writes, and when its process died: then the store must be asked.
+    Column("kept", BigInteger),
+    # The request that writes, until when it holds the upload, and the request that waits for it to stop.
+    Column("writer", _text(32)),
+    Column("writer_until", BigInteger),
+    Column("next_writer", _text(32)),
 )
 
 removals = Table(

@@ -38,6 +38,10 @@ class NewUpload(Struct, frozen=True, kw_only=True):
     announced: int
     """Bytes that the client says will come; 0 when it does not say."""
     expires_at: datetime
+    resumable: bool = False
+    """Whether it may go on after a break; see `resumable.py`."""
+    length: int | None = None
+    """Of a resumable upload: as `announced`, but None when the client does not say."""
 
 
 class StoredBytes(Struct, frozen=True, kw_only=True):
@@ -95,6 +99,9 @@ def begin(
             store=new.store,
             reserved=new.announced,
             expires_at=to_column(new.expires_at),
+            resumable=new.resumable or None,
+            length=new.length,
+            kept=0 if new.resumable else None,
         )
     )
     return _save(connection, number, image, replace(image, status=SAVING, size=new.announced or None), now)

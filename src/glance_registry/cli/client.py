@@ -13,7 +13,7 @@ import httpx
 import msgspec
 from msgspec import Struct
 
-from glance_registry.app import build
+from glance_registry.app import build, open_stores
 from glance_registry.cli.options import load_settings
 from glance_registry.cli.serve import prepare_database
 from glance_registry.model.contract import CACTUS
@@ -49,9 +49,16 @@ class Images(Struct):
 class Client:
     """One method per call of the API. Raises Refused, or ClickException when there is no answer."""
 
-    def __init__(self, http: httpx.AsyncClient, run: Callable[[Coroutine[Any, Any, Any]], Any]) -> None:
+    def __init__(
+        self,
+        http: httpx.AsyncClient,
+        run: Callable[[Coroutine[Any, Any, Any]], Any],
+        settings: Settings | None = None,
+    ) -> None:
+        """`settings`: those of the registry, if it runs in this process."""
         self._http = http
         self._run = run
+        self._settings = settings
         # The address is shown in errors, so it must not have the password of the URL.
         self._address = str(http.base_url.copy_with(userinfo=b"")).rstrip("/")
 
@@ -84,6 +91,18 @@ class Client:
     def delete_image(self, image_id: str) -> dict[str, Any]:
         return self._send(OneImage, "DELETE", _path(image_id)).image
 
+    def run(self, operation: Callable[[httpx.AsyncClient], Coroutine[Any, Any, T]]) -> T:
+        """Run something that sends or fetches bytes of images. Raises what it raises."""
+        if self._settings is not None:
+            open_stores(self._settings).prepare()
+        result: T = self._run(operation(self._http))
+        return result
+
+    @property
+    def in_process(self) -> bool:
+        """Whether the registry runs in this process: then an answer is held in memory as a whole."""
+        return self._settings is not None
+
     def _send(self, expected: type[T], method: str, path: str, **options: Any) -> T:
         try:
             answer = self._run(self._http.request(method, path, **options))
@@ -95,7 +114,7 @@ class Client:
             reason = printable(str(error)).rstrip(".") or type(error).__name__
             raise click.ClickException(f"The registry at {self._address} cannot be reached: {reason}.") from None
         if answer.status_code >= HTTPStatus.BAD_REQUEST:
-            raise Refused(answer.status_code, _sentence(answer))
+            raise Refused(answer.status_code, sentence_of(answer))
         try:
             return msgspec.json.decode(answer.content, type=expected)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -133,7 +152,7 @@ def _in_process(settings: Settings) -> Iterator[Client]:
             transport=httpx.ASGITransport(application), base_url=IN_PROCESS, headers={"accept": "application/json"}
         )
         try:
-            yield Client(http, runner.run)
+            yield Client(http, runner.run, settings)
         finally:
             runner.run(http.aclose())
             runner.run(application.close())
@@ -144,7 +163,7 @@ def _path(image_id: str) -> str:
     return f"/images/{CACTUS.image_id(image_id)}"
 
 
-def _sentence(answer: httpx.Response) -> str:
+def sentence_of(answer: httpx.Response) -> str:
     """The sentence with which the registry refused, or one made from the status."""
     try:
         sentence = str(answer.json()["error"]["message"])

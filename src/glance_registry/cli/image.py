@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`glance-registry image`: list and change images through the API, in tables or in JSON."""
+"""`glance-registry image`: list, change, upload and download images through the API."""
 
 from collections.abc import Callable, Iterator
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -107,7 +108,7 @@ def _field_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.group()
 @setting_options
 def image() -> None:
-    """List, show, add, change and delete images through the API."""
+    """List, show, add, change, delete, upload and download images through the API."""
 
 
 @image.command("list")
@@ -176,6 +177,56 @@ def delete_images(client: "Client", image_ids: tuple[str, ...], as_json: bool) -
         print_json(deleted)
     if len(deleted) < len(image_ids):
         click.get_current_context().exit(1)
+
+
+@image.command("upload")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("image_id", metavar="[ID]", required=False)
+@click.option("--name", help="Of the new image; default: the file's name.")
+@click.option("--disk-format", metavar="FORMAT", help="raw, qcow2, vmdk, …; default: what the file's content is.")
+@click.option("--container-format", metavar="FORMAT", help="Default: bare.")
+@click.option("--visibility", type=click.Choice(["public", "community", "shared", "private"]))
+@click.option("--tag", "tags", multiple=True, metavar="TAG", help="Repeatable.")
+@click.option("--min-disk", type=int, metavar="GIB")
+@click.option("--min-ram", type=int, metavar="MIB")
+@click.option("--protected/--unprotected", default=None, help="A protected image cannot be deleted.")
+@click.option(
+    "--property", "properties", multiple=True, callback=_read_properties, metavar="NAME=VALUE", help="Repeatable."
+)
+@click.option("--store", metavar="NAME", help="The store for the bytes; default: the server's first one.")
+@_client_options
+def upload_image(
+    client: "Client", file: Path, image_id: str | None, store: str | None, as_json: bool, **fields: Any
+) -> None:
+    """Send FILE to a new image, or to the image with this ID.
+
+    After a broken connection, or while the server starts again, it goes on by itself. After Ctrl-C, call it again with
+    the image's id: it goes on where it was. At the end it compares the digests. A server that cannot go on after a
+    break, such as Glance, gets all bytes in one request.
+    """
+    from glance_registry.cli.image_bytes import upload
+
+    given = {name: value for name, value in fields.items() if value not in (None, ())}
+    if image_id is not None and given:
+        raise click.UsageError("These options are for a new image; of an image that is there change them before.")
+    properties = given.pop("properties", {})
+    _print_image({**upload(client, file, image_id, store, {**given, **properties}, as_json=as_json)}, as_json)
+
+
+@image.command("download")
+@click.argument("wanted", metavar="ID|NAME")
+@click.argument("file", required=False)
+@click.option("--force", is_flag=True, help="Replace FILE if it is there.")
+@_client_options
+def download_image(client: "Client", wanted: str, file: str | None, force: bool, as_json: bool) -> None:
+    """Write the bytes of an image to FILE; default: the image's name. "-" is standard output.
+
+    They come into a file beside it and are renamed when the digest is right. After a broken connection it goes on by
+    itself, and after Ctrl-C when it is called again.
+    """
+    from glance_registry.cli.image_bytes import download
+
+    download(client, wanted, file, force=force, as_json=as_json)
 
 
 def _without_none(fields: dict[str, Any]) -> dict[str, Any]:

@@ -50,3 +50,20 @@ def progress() -> "Progress":
 
     console = Console(stderr=True)
     return Progress(console=console, disable=not console.is_terminal, transient=True)
+
+
+def transfer_progress() -> "Progress":
+    """A progress bar of bytes on standard error, with speed and time left; nothing if that is not a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.table import Column
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)

@@ -44,6 +44,32 @@ class Conflict(RegistryError):
     code = "conflict"
 
 
+class UploadTaken(Conflict):
+    """A newer request goes on with the upload that this one was at."""
+
+    code = "upload-taken"
+
+
+class UploadBusy(Conflict):
+    """Another request is at the upload; `seconds` says when to try again."""
+
+    code = "upload-busy"
+
+    def __init__(self, sentence: str, seconds: int) -> None:
+        super().__init__(sentence)
+        self.seconds = seconds
+
+
+class WrongOffset(Conflict):
+    """The bytes do not go on where the upload ends; `offset` says where that is."""
+
+    code = "wrong-offset"
+
+    def __init__(self, offset: int) -> None:
+        super().__init__(f"The upload has {offset} bytes; go on with the byte at that offset.")
+        self.offset = offset
+
+
 class PreconditionFailed(RegistryError):
     """The image or membership is not the version that If-Match names: somebody else changed it."""
 

@@ -34,6 +34,11 @@ _WRITE_BEHIND_BYTES = 16 * CHUNK_BYTES
 _LOOK_AGAIN_BYTES = 64 * CHUNK_BYTES
 """After bytes that were not in the page cache, so many are read in threads before it is looked for others there."""
 
+_MARK = "user.glance_registry.durable"
+"""Attribute of a file that is being written."""
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
 _LIST_BATCH = 256
 """Objects that are listed in one turn of a thread."""
 
@@ -68,14 +73,12 @@ class FileStore:
     async def create(self, key: str, announced: int = 0) -> Upload:  # noqa: ARG002 - as every store
         check_key(key)
         await self.run(self.check_room, CHUNK_BYTES)
-        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
-        descriptor = await self._opened(os.open, self.incoming(key), flags, 0o640)
-        return _FileUpload(self, key, descriptor)
+        return _FileUpload(self, key, await self._opened(_create, self.incoming(key)))
 
     async def resume(self, key: str) -> Upload:
-        path, committed = self.incoming(key), False
+        committed = False
         try:
-            descriptor = await self._opened(os.open, path, os.O_WRONLY | os.O_CLOEXEC)
+            descriptor = await self._opened(_open_begun, self.incoming(key))
         except ObjectMissing:
             descriptor, committed = await self._opened(os.open, self.path(key), os.O_RDONLY | os.O_CLOEXEC), True
         return _FileUpload(self, key, descriptor, os.fstat(descriptor).st_size, committed=committed)
@@ -316,12 +319,61 @@ class _FileUpload:
         # The last block may be a hole, and a write that failed may have left a part of its bytes.
         os.ftruncate(self._descriptor, self._size)
         os.fsync(self._descriptor)
+        # Only now: what the mark says is on disk must be.
+        _mark(self._descriptor, self._size)
+        os.fsync(self._descriptor)
         self._store.sync_incoming()
 
     def _commit(self) -> None:
         os.ftruncate(self._descriptor, self._size)  # The last block may be a hole.
         self._store.commit(self._key, self._descriptor)
         self._close()
+
+
+def _create(path: Path) -> int:
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o640)
+    _mark(descriptor, 0)
+    return descriptor
+
+
+def _open_begun(path: Path) -> int:
+    """An object that was begun, without what a power failure may have spoilt."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        size = os.fstat(descriptor).st_size
+        durable = _durable(descriptor, size)
+        if durable < size:
+            os.ftruncate(descriptor, durable)
+        _mark(descriptor, min(size, durable))
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _mark(descriptor: int, size: int) -> None:
+    """Note how much is on disk for sure, and for which run of the system its page cache has the rest."""
+    with suppress(OSError):  # Not every file system has such attributes.
+        os.setxattr(descriptor, _MARK, f"{_boot()} {size}".encode())
+
+
+def _durable(descriptor: int, size: int) -> int:
+    """How many bytes of an object that was begun can be trusted.
+
+    If the program died, all of them: the page cache has what it wrote. If the system started again since, or the writer
+    was another machine that shares the folder, only what was synced: file systems write pages in any order, and leave
+    zeros for those that were not written.
+    """
+    try:
+        boot, _, kept = os.getxattr(descriptor, _MARK).decode().partition(" ")
+        return size if boot == _boot() else int(kept)
+    except (OSError, ValueError):
+        return size
+
+
+def _boot() -> str:
+    """What tells one run of the system from the next."""
+    return _BOOT_ID.read_text().strip()
 
 
 def _close_result(opened: "asyncio.Future[int]") -> None:

@@ -5,7 +5,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable
 from concurrent.futures import Executor
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 
 class DigestValues(NamedTuple):
@@ -15,6 +15,18 @@ class DigestValues(NamedTuple):
     """MD5, which clients of old compare."""
     os_hash_algo: str
     os_hash_value: str
+
+
+class Digesting(Protocol):
+    """Takes an image's bytes in their order."""
+
+    async def update(self, data: bytes) -> None: ...
+
+
+class NoDigests:
+    """Computes nothing: the bytes are only a part of an image."""
+
+    async def update(self, data: bytes) -> None: ...
 
 
 class Digests:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Self
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -29,7 +29,7 @@ from glance_registry.stores.base import CHUNK_BYTES, ObjectMissing, Store
 from glance_registry.stores.base import Upload as StoreUpload
 from glance_registry.stores.by_name import Stores
 from glance_registry.transfer.counts import UPLOAD, Counts, Uncounted, uploading
-from glance_registry.transfer.digests import Digests
+from glance_registry.transfer.digests import Digesting, Digests
 from glance_registry.transfer.inspection import Inspection
 from glance_registry.transfer.unified_limits import UnifiedLimits
 
@@ -71,6 +71,10 @@ class Transfers(Struct, frozen=True, kw_only=True):
     unified_limits: UnifiedLimits | None = None
     uploads: set[str] = field(default_factory=set)
     """The ids of those under way in this process."""
+    upload_expiry: timedelta = timedelta(days=1)
+    """So long after its last byte a resumable upload ends."""
+    writers: dict[str, Callable[[], None]] = field(default_factory=dict)
+    """Ask the request of this process that writes a resumable upload, by the upload's id, to stop."""
 
     async def limits_of(self, owner: str | None) -> OwnerLimits:
         """How much an owner may have. Raises LimitsUnavailable."""
@@ -116,9 +120,9 @@ async def _upload(
 ) -> Image:
     store = transfers.stores.find(store_name)
     if announced > transfers.image_size_cap:
-        raise _too_large(transfers.image_size_cap)
-    limits = await _limits_for(transfers, image_id, caller)
-    running = _Running(transfers, transfers.new_key(), announced, limits)
+        raise too_large(transfers.image_size_cap)
+    limits = await limits_for(transfers, image_id, caller)
+    running = Running(transfers, transfers.new_key(), announced, limits)
     new = NewUpload(id=running.id, store=store.name, announced=announced, expires_at=running.expiry())
     try:
         image = await transfers.catalogue.write(
@@ -126,21 +130,21 @@ async def _upload(
         )
     except asyncio.CancelledError:
         # The transaction may be committed nevertheless.
-        await asyncio.shield(_abort(transfers, store, running.id))
+        await asyncio.shield(abort(transfers, store, running.id))
         raise
     try:
         async with running:
             found = await running.receive(image, body, store)
-            found = replace(found, damaged_key=await _damaged_key(transfers, store, found))
+            found = replace(found, damaged_key=await damaged_key(transfers, store, found))
         return await transfers.catalogue.write(uploads.finish, running.id, found, transfers.now())
     except BaseException as error:
-        ended_before = await asyncio.shield(_abort(transfers, store, running.id))
+        ended_before = await asyncio.shield(abort(transfers, store, running.id))
         if ended_before is not None and isinstance(error, StoreUnavailable):
             raise ended_before from error  # The object was removed with the image.
         raise
 
 
-async def _limits_for(transfers: Transfers, image_id: str, caller: Caller) -> OwnerLimits:
+async def limits_for(transfers: Transfers, image_id: str, caller: Caller) -> OwnerLimits:
     """The limits of an image's owner, which hold until its upload ends. Raises NotFound, LimitsUnavailable."""
     if transfers.unified_limits is None:
         return transfers.limits
@@ -148,7 +152,7 @@ async def _limits_for(transfers: Transfers, image_id: str, caller: Caller) -> Ow
     return await transfers.limits_of(image.owner)
 
 
-async def _damaged_key(transfers: Transfers, store: Store, found: StoredBytes) -> str | None:
+async def damaged_key(transfers: Transfers, store: Store, found: StoredBytes) -> str | None:
     """The object of the same bytes that the store should have already, if it has it not, or not all of it."""
     known = await transfers.catalogue.read(blobs.find_copy, found.digest, store.name)
     if known is None:
@@ -159,7 +163,7 @@ async def _damaged_key(transfers: Transfers, store: Store, found: StoredBytes) -
         return known.key
 
 
-async def _abort(transfers: Transfers, store: Store, upload_id: str) -> Gone | None:
+async def abort(transfers: Transfers, store: Store, upload_id: str) -> Gone | None:
     """Make the image queued again. If the database does not answer, that is done when the upload expires.
 
     Gone: the upload was ended by somebody else.
@@ -179,7 +183,35 @@ async def _abort(transfers: Transfers, store: Store, upload_id: str) -> Gone | N
     return None
 
 
-class _Running:
+class Findings:
+    """What the bytes of an image are, found while they come."""
+
+    def __init__(self, transfers: Transfers, image: Image) -> None:
+        self._threads = transfers.threads
+        self._formats = image.disk_format, image.container_format
+        self._inspection = Inspection(
+            image.disk_format or "",
+            image.container_format or "",
+            require_match=transfers.require_image_format_match,
+        )
+        self.digests = Digests(transfers.hash_algorithm, transfers.threads, self._inspection.look)
+        self._virtual_size: int | None = None
+
+    async def check(self) -> None:
+        """Call it after the last byte. Raises FormatRefused."""
+        loop = asyncio.get_running_loop()
+        self._virtual_size = await loop.run_in_executor(self._threads, self._inspection.finish)
+
+    def values(self, size: int) -> StoredBytes:
+        return StoredBytes(
+            size=size,
+            virtual_size=self._virtual_size,
+            **self.digests.values()._asdict(),
+            inspected_as=self._formats,
+        )
+
+
+class Running:
     """An upload that has begun. As a context it renews its lease."""
 
     def __init__(self, transfers: Transfers, upload_id: str, announced: int, limits: OwnerLimits) -> None:
@@ -192,7 +224,7 @@ class _Running:
         self._lost: RegistryError | None = None
         self._renewing: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> "_Running":
+    async def __aenter__(self) -> Self:
         self._transfers.uploads.add(self.id)
         self._renewing = asyncio.create_task(self._renew())
         return self
@@ -209,31 +241,21 @@ class _Running:
 
     async def receive(self, image: Image, body: AsyncIterator[bytes], store: Store) -> StoredBytes:
         """Store the body. When this returns, the bytes are durable, and what they are is known."""
-        inspection = Inspection(
-            image.disk_format or "",
-            image.container_format or "",
-            require_match=self._transfers.require_image_format_match,
-        )
-        digests = Digests(self._transfers.hash_algorithm, self._transfers.threads, inspection.look)
+        findings = Findings(self._transfers, image)
         sink = await store.create(self.id, self._announced)
         try:
-            await self._stream(body, sink, digests, store.name)
+            await self._stream(body, sink, findings.digests, store.name)
             if self._announced and self._size != self._announced:
                 raise Invalid(f"{self._announced} bytes were announced, and {self._size} came.")
-            virtual_size = await self._in_thread(inspection.finish)
+            await findings.check()
             await self._reserve(self._size)
             await sink.commit()
         except BaseException:
             await asyncio.shield(sink.abort())
             raise
-        return StoredBytes(
-            size=self._size,
-            virtual_size=virtual_size,
-            **digests.values()._asdict(),
-            inspected_as=(image.disk_format, image.container_format),
-        )
+        return findings.values(self._size)
 
-    async def _stream(self, body: AsyncIterator[bytes], sink: StoreUpload, digests: Digests, store_name: str) -> None:
+    async def _stream(self, body: AsyncIterator[bytes], sink: StoreUpload, digests: Digesting, store_name: str) -> None:
         working: asyncio.Future[Any] | None = None
         try:
             async for chunk in _gathered(body, self._size_of_chunk):
@@ -262,7 +284,7 @@ class _Running:
         if self._announced and self._size > self._announced:
             raise Invalid(f"{self._announced} bytes were announced, and more came.")
         if self._size > self._transfers.image_size_cap:
-            raise _too_large(self._transfers.image_size_cap)
+            raise too_large(self._transfers.image_size_cap)
         if self._size > self._reserved:
             await self._reserve(self._size + _RESERVED_AHEAD, at_least=self._size)
 
@@ -291,9 +313,6 @@ class _Running:
             except RegistryError as error:
                 log.warning("an upload was not renewed; tried again", extra={"fields": {"cause": str(error)}})
 
-    async def _in_thread(self, function: Callable[..., Any], *args: object) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._transfers.threads, function, *args)
-
 
 async def _gathered(body: AsyncIterator[bytes], size_of_chunk: Callable[[], int]) -> AsyncIterator[bytes]:
     """The body in chunks of about that size: work on small ones would be mostly switches of threads."""
@@ -318,5 +337,5 @@ def _joined(parts: list[bytes]) -> bytes:
     return whole
 
 
-def _too_large(cap: int) -> TooLarge:
+def too_large(cap: int) -> TooLarge:
     return TooLarge(f"An image may have at most {cap} bytes.")

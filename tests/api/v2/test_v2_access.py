@@ -77,6 +77,46 @@ PUT    <I>/file                shared    204  204   204    204   403    403    4
 PUT    <I>/file                accepted  204  204   204    204   403    403    404   403  403    403     403
 PUT    <I>/file                deleted   404  404   404    404   404    404    404   403  403    403     403
 
+GET    <I>/uploads             public    200  200   200    200   403    403    403   403  403    403     403
+GET    <I>/uploads             private   200  200   200    200   404    404    404   403  403    403     403
+GET    <I>/uploads             shared    200  200   200    200   403    403    404   403  403    403     403
+GET    <I>/uploads             accepted  200  200   200    200   403    403    404   403  403    403     403
+GET    <I>/uploads             community 200  200   200    200   403    403    403   403  403    403     403
+GET    <I>/uploads             hidden    200  200   200    200   403    403    403   403  403    403     403
+GET    <I>/uploads             deleted   404  404   404    404   404    404    404   403  403    403     403
+
+POST   <I>/uploads             public    201  201   201    201   403    403    403   403  403    403     403
+POST   <I>/uploads             private   201  201   201    201   404    404    404   403  403    403     403
+POST   <I>/uploads             shared    201  201   201    201   403    403    404   403  403    403     403
+POST   <I>/uploads             accepted  201  201   201    201   403    403    404   403  403    403     403
+POST   <I>/uploads             community 201  201   201    201   403    403    403   403  403    403     403
+POST   <I>/uploads             hidden    201  201   201    201   403    403    403   403  403    403     403
+POST   <I>/uploads             deleted   404  404   404    404   404    404    404   403  403    403     403
+
+GET    <I>/uploads/<U>         public    204  204   204    204   403    403    403   403  403    403     403
+GET    <I>/uploads/<U>         private   204  204   204    204   404    404    404   403  403    403     403
+GET    <I>/uploads/<U>         shared    204  204   204    204   403    403    404   403  403    403     403
+GET    <I>/uploads/<U>         accepted  204  204   204    204   403    403    404   403  403    403     403
+GET    <I>/uploads/<U>         community 204  204   204    204   403    403    403   403  403    403     403
+GET    <I>/uploads/<U>         hidden    204  204   204    204   403    403    403   403  403    403     403
+GET    <I>/uploads/<U>         deleted   404  404   404    404   404    404    404   403  403    403     403
+
+PATCH  <I>/uploads/<U>         public    204  204   204    204   403    403    403   403  403    403     403
+PATCH  <I>/uploads/<U>         private   204  204   204    204   404    404    404   403  403    403     403
+PATCH  <I>/uploads/<U>         shared    204  204   204    204   403    403    404   403  403    403     403
+PATCH  <I>/uploads/<U>         accepted  204  204   204    204   403    403    404   403  403    403     403
+PATCH  <I>/uploads/<U>         community 204  204   204    204   403    403    403   403  403    403     403
+PATCH  <I>/uploads/<U>         hidden    204  204   204    204   403    403    403   403  403    403     403
+PATCH  <I>/uploads/<U>         deleted   404  404   404    404   404    404    404   403  403    403     403
+
+DELETE <I>/uploads/<U>         public    204  204   204    204   403    403    403   403  403    403     403
+DELETE <I>/uploads/<U>         private   204  204   204    204   404    404    404   403  403    403     403
+DELETE <I>/uploads/<U>         shared    204  204   204    204   403    403    404   403  403    403     403
+DELETE <I>/uploads/<U>         accepted  204  204   204    204   403    403    404   403  403    403     403
+DELETE <I>/uploads/<U>         community 204  204   204    204   403    403    403   403  403    403     403
+DELETE <I>/uploads/<U>         hidden    204  204   204    204   403    403    403   403  403    403     403
+DELETE <I>/uploads/<U>         deleted   404  404   404    404   404    404    404   403  403    403     403
+
 POST   <I>/actions/deactivate  public    204  204   204    204   403    403    403   403  403    403     403
 POST   <I>/actions/deactivate  private   204  204   204    204   404    404    404   403  403    403     403
 POST   <I>/actions/deactivate  shared    204  204   204    204   403    403    404   403  403    403     403
@@ -182,11 +222,15 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/v2/images"): {"name": "i"},
     ("PATCH", "/v2/images/{image_id}"): [{"op": "replace", "path": "/name", "value": "new"}],
     ("PUT", "/v2/images/{image_id}/file"): b"bytes",
+    ("PATCH", "/v2/images/{image_id}/uploads/{upload_id}"): b"bytes",
     ("POST", "/v2/images/{image_id}/locations"): {"url": "https://images.test/i"},
     ("POST", "/v2/images/{image_id}/members"): {"member": "new"},
     ("PUT", "/v2/images/{image_id}/members/{member_id}"): {"status": "rejected"},
 }
 STATES = {("POST", "/actions/reactivate"): "deactivated", ("PUT", "/file"): "queued", ("POST", "/locations"): "queued"}
+STATES |= {("POST", "/uploads"): "queued"} | {
+    (method, "/{upload_id}"): "queued" for method in ("GET", "PATCH", "DELETE")
+}
 """What an image must be for a request to succeed; else active, with bytes that are kept here."""
 
 
@@ -207,9 +251,16 @@ def _insert(registry: Registry, method: str, path: str, kind: str) -> dict[str, 
     return registry.insert(KINDS[kind], status=status, tags=(TAG,), **formats, **contents)
 
 
-def _url(method: str, path: str, image_id: str) -> str:
-    parts = {"image_id": image_id, "member_id": "other", "tag": NEW_TAG if method == "PUT" else TAG}
-    return path.format(**parts)
+def _urls(registry: Registry, method: str, path: str, kind: str, ids: dict[str, str]) -> dict[str, str]:
+    """Where each caller sends its request."""
+    has_upload = "{upload_id}" in path and kind != "deleted"
+    parts = {"member_id": "other", "tag": NEW_TAG if method == "PUT" else TAG}
+    return {
+        who: path.format(
+            image_id=image_id, upload_id=registry.begin_upload(image_id) if has_upload else "0" * 32, **parts
+        )
+        for who, image_id in ids.items()
+    }
 
 
 def _outcome(path: str, image_id: str, answer: httpx.Response) -> str:
@@ -230,9 +281,10 @@ def test_a_caller_gets_what_the_table_says_and_what_is_refused_has_no_effect(
     registry: Registry, method: str, path: str, kind: str
 ) -> None:
     ids, body = _insert(registry, method, path, kind), BODIES.get((method, path))
+    urls = _urls(registry, method, path, kind, ids)
     before = registry.kept(ids) if kind != "-" else {}
 
-    answers = {who: registry.send(who, method, _url(method, path, ids[who]), body) for who in CALLERS}
+    answers = {who: registry.send(who, method, urls[who], body) for who in CALLERS}
 
     assert {who: _outcome(path, ids[who], answer) for who, answer in answers.items()} == ROWS[method, path, kind]
     if kind != "-" and method != "GET":
@@ -241,7 +293,7 @@ def test_a_caller_gets_what_the_table_says_and_what_is_refused_has_no_effect(
         assert changed == {who for who, answer in answers.items() if answer.is_success}
     for who, answer in answers.items():
         if method == "GET":
-            head = registry.send(who, "HEAD", _url(method, path, ids[who]))
+            head = registry.send(who, "HEAD", urls[who])
             assert (head.status_code, head.content) == (answer.status_code, b"")
         if answer.is_error:
             assert answer.json()["error"]["code"] == answer.status_code

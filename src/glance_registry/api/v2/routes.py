@@ -18,7 +18,7 @@ from glance_registry.api.dialect import (
 )
 from glance_registry.api.errors import json_error
 from glance_registry.api.parameters import COMMON
-from glance_registry.api.v2 import discovery, file, images, locations, members, stores, wire
+from glance_registry.api.v2 import discovery, file, images, locations, members, stores, uploads, wire
 from glance_registry.api.v2.offer import prepare_offer
 from glance_registry.api.v2.patch import MEDIA_TYPES, PATCH_SCHEMA
 from glance_registry.api.v2.schemas import LOCATION_SCHEMA, Schemas
@@ -30,10 +30,12 @@ JSON = "application/json"
 IMAGE_BODY = Described(JSON, {"type": "object", **_SCHEMAS.image})
 SCHEMA = Described(JSON, {"type": "object", "required": ["name", "properties"]})
 BYTES = Described(file.BYTES, {"type": "string", "format": "binary"})
+PIECE = Described(uploads.PARTIAL, {"type": "string", "format": "binary"})
 LOCATION = Described(JSON, LOCATION_SCHEMA)
 LOCATIONS = Described(JSON, {"type": "array", "items": LOCATION_SCHEMA})
 PATCH = Described(list(MEDIA_TYPES)[-1], PATCH_SCHEMA)
 IMAGES, IMAGE = "/v2/images", "/v2/images/{image_id}"
+UPLOADS, UPLOAD = IMAGE + "/uploads", IMAGE + "/uploads/{upload_id}"
 MEMBERS, MEMBER = IMAGE + "/members", IMAGE + "/members/{member_id}"
 TAG, ACTIONS, SCHEMAS = IMAGE + "/tags/{tag}", IMAGE + "/actions", "/v2/schemas"
 LIST = (
@@ -62,6 +64,11 @@ ROUTES = (
     _route("DELETE", IMAGE, images.delete_image, WRITE, None),
     _route("GET", IMAGE + "/file", file.show_file, READ, BYTES, query=("prefer",)),
     _route("PUT", IMAGE + "/file", file.replace_file, WRITE, None, takes=BYTES, takes_bytes=True),
+    route("GET", UPLOADS, uploads.list_uploads, WRITE, uploads.ListedUploads),
+    route("POST", UPLOADS, uploads.create_upload, WRITE, None, status=201),
+    route("GET", UPLOAD, uploads.show_upload, WRITE, None),
+    route("PATCH", UPLOAD, uploads.update_upload, WRITE, None, takes=PIECE, takes_bytes=True),
+    route("DELETE", UPLOAD, uploads.delete_upload, WRITE, None),
     _route("POST", ACTIONS + "/deactivate", images.create_deactivation, WRITE, None),
     _route("POST", ACTIONS + "/reactivate", images.delete_deactivation, WRITE, None),
     _route("PUT", TAG, images.update_tag, WRITE, None),
@@ -86,6 +93,7 @@ ROUTES = (
 NOT_FOUND = "Image not found"
 PATH_PARTS = {
     "image_id": PathPart(re.compile(r"[A-Za-z0-9._~-]{1,36}"), NOT_FOUND),
+    "upload_id": PathPart(re.compile(r"[0-9a-f]{32}"), "There is no such upload."),
     "tag": PathPart(re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]+"), NOT_FOUND),
     "store": PathPart(re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,255}"), NOT_FOUND),
     "member_id": PathPart(re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,255}"), NOT_FOUND),
