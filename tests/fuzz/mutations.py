@@ -162,12 +162,19 @@ class Mutator:
         route = self._random.choice(_OPEN if self._chance(0.05) else _ASKED)
         image_id = self._random.choice(ODD_TEXTS) if self._chance(0.1) else self._random.choice(self._image_ids)
         member_id = self._random.choice(ODD_TEXTS) if self._chance(0.1) else self._random.choice(MEMBERS)
+        parts = {
+            "image_id": image_id,
+            "member_id": member_id,
+            "upload_id": self._random.choice(("0" * 32, *ODD_TEXTS)),
+            "store": self._random.choice(("local", *ODD_TEXTS)),
+            "tag": self._random.choice((*MEMBERS, *ODD_TEXTS)),
+        }
         headers = [self._header() for _ in range(self._random.choice([0, 0, 1, 3]))]
         if route.method == "PATCH" and self._chance(0.9):
             headers.append((b"content-type", self._random.choice(list(MEDIA_TYPES)).encode()))
         return Request(
             self._random.choice(["HEAD", "PATCH", "BREW"]) if self._chance(0.02) else route.method,
-            route.path.format(image_id=image_id, member_id=member_id, tag=self._random.choice((*MEMBERS, *ODD_TEXTS))),
+            route.path.format(**parts),
             self._query() if self._chance(0.5) else b"",
             [*(identity if self._chance(0.8) else []), *headers],
             self._body(route, image_id),
